@@ -1,0 +1,45 @@
+# Every target sets up what it needs; a second run does no work twice.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+QUICK := -m "not slow"
+
+.PHONY: demo test test-quick lint bench figures clean
+
+demo: $(READY)
+	$(BIN)/ratelab run examples/decay_rates.toml
+	$(BIN)/ratelab verdict results/decay_rates
+	$(BIN)/ratelab figure results/decay_rates
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto
+
+test-quick: $(READY)
+	$(BIN)/python -m pytest -n auto $(QUICK)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready-peers
+	$(BIN)/python -m benchmarks
+
+figures: $(READY)
+	$(BIN)/python -m paper_figures
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "ratelab needs Python 3.11 or later; none found. Name one: make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.ready-peers: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,peers]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

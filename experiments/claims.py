@@ -1,0 +1,251 @@
+"""Claims judged on results: what a claim selects, what is read of it, what `evidence` makes of that.
+
+An exact risk decides where there is one; Monte Carlo decides elsewhere. Where both exist they are compared
+first, and a disagreement is nobody's verdict but an error of an engine.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments import evidence
+from experiments.evidence import Fit, Status, Verdict
+from experiments.spec import Claim, Selector, Spec, counterpart, select, unit_of_lr
+from experiments.store import Curve, Results
+from problems.spectra import PowerLaw
+from theory.arrays import Array
+from theory.schedules import multipliers
+
+CANCELLED = 1e-10
+"""Of the largest risk so far: below it the exact risk isn't compared with the runs."""
+
+__all__ = ["Claim", "EngineError", "Judgement", "Row", "Selector", "exit_code", "judge"]
+
+
+class EngineError(RuntimeError):
+    """Exact risk and Monte Carlo disagree: one of the engines is wrong."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one combination of values that a claim selects."""
+
+    select: Selector
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a claim: supported when all its rows are, refuted when any is."""
+
+    claim: Claim
+    rows: tuple[Row, ...]
+
+    @property
+    def status(self) -> Status:
+        return evidence.combine([row.verdict.status for row in self.rows])
+
+    @property
+    def as_expected(self) -> bool:
+        return self.status == self.claim.expect
+
+    def cells(self, row: Row) -> tuple[str, ...]:
+        """Number, interval, window, claimed, verdict, expected: a line of the table."""
+        found = row.verdict.evidence
+        claimed = str(self.claim.rate) if self.claim.rate is not None else f"{self.claim.value:g}"
+        claimed = f"{self.claim.relation.replace('_', ' ')} {claimed}"
+        if isinstance(found, Fit):
+            exponent, low, high = (round(x, 3) + 0.0 for x in (found.exponent, *found.interval))
+            number = f"{exponent:.3f}", f"[{low:.3f}, {high:.3f}] {found.label}"
+            window = f"{found.window[0]:g} to {found.window[1]:g}"
+        elif found is not None:
+            number = (
+                f"{found.value:.5g}",
+                "exact" if found.exact else f"[{found.low:.5g}, {found.high:.5g}] {found.label}",
+            )
+            window = "–"
+        else:
+            number, window = ("–", "–"), "–"
+        return (*number, window, claimed, row.verdict.status, self.claim.expect)
+
+
+def judge(results: Results) -> list[Judgement]:
+    """The verdict on every claim of a file. EngineError where exact risk and Monte Carlo disagree."""
+    spec = results.spec
+    check_engines(results)
+    selected = [(claim, list(select(spec, claim.select))) for claim in spec.claims]
+    judged_by_runs = sum(_exact_rows(claim, rows).count(False) for claim, rows in selected)
+    shared = max(1, judged_by_runs) if spec.bonferroni else 1
+    return [
+        Judgement(claim, tuple(Row(row, _verdict(results, claim, row, shared)) for row in rows))
+        for claim, rows in selected
+    ]
+
+
+def exit_code(judgements: Sequence[Judgement]) -> int:
+    """0 all as expected, 1 one contradicts its expectation, 3 one is unexpectedly undecided."""
+    surprises = {j.status for j in judgements if not j.as_expected}
+    return 1 if surprises - {"undecided"} else 3 if surprises else 0
+
+
+def check_engines(results: Results) -> None:
+    """Compare the exact risk of every curve with its runs, at a level that holds for all of them together."""
+    spec = results.spec
+    if spec.runs < 2:
+        return
+    curves = list(_computed(spec))
+    tolerance = 1e-9 if spec.dtype == "float64" else 1e-3
+    for curve in curves:
+        exact = results.exact(curve)
+        if exact is None:
+            continue
+        # a risk far below what it was is the difference of larger numbers, so it is known to fewer digits
+        known = exact.values >= CANCELLED * np.maximum.accumulate(exact.values)
+        times, expected = exact["t"].values, np.where(known, exact.values, np.inf)
+        runs = results.runs(curve).values
+        fault = evidence.cross_check(times, expected, runs, comparisons=len(curves), tolerance=tolerance)
+        if fault is not None:
+            raise EngineError(f"{', '.join(map(repr, curve))}: {fault}")
+
+
+def _computed(spec: Spec) -> Iterator[Curve]:
+    """Every curve that was computed, each once, at the horizon of its cell; cell by cell."""
+    for p, m, h in itertools.product(spec.problems, spec.methods, spec.horizons):
+        for s, a in itertools.product(spec.schedules, spec.averagings):
+            if spec.home(s, a, h) == h:
+                yield from (Curve(p, m, s, a, lr, h) for lr in spec.lr)
+
+
+def _exact_rows(claim: Claim, rows: Sequence[Selector]) -> list[bool]:
+    return [_is_exact(row, counterpart(claim, row) if claim.against else row) for row in rows]
+
+
+def _is_exact(*rows: Selector) -> bool:
+    return all(row.problem.law is not None for row in rows)
+
+
+def _verdict(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+    match claim.kind:
+        case "rate":
+            return _rate(results, claim, row, shared)
+        case "value":
+            return _value(results, claim, row, shared)
+        case "ratio":
+            return _ratio(results, claim, row, shared)
+
+
+def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+    assert claim.rate is not None
+    spec, log_power = results.spec, claim.rate.log_power
+    along = spec.anytime(row.schedule, row.averaging)
+    floor = evidence.risk_floor(row.problem.start_risk)
+    if _is_exact(row):
+        times, risks = _points(results, row, exact=True)
+        best = np.argmin(risks, axis=1)
+        risk = np.take_along_axis(risks, best[:, None], axis=1)[0, 0]
+        minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
+        fit = evidence.fit_exact(times, risk, log_power=log_power, minimum=minimum, floor=floor)
+        chosen = best[0]
+    else:
+        times, risks = _points(results, row, exact=False)
+        chosen, runs = (
+            evidence.held_out_best(risks)
+            if row.lr == "best"
+            else (np.zeros(len(times), dtype=int), risks[:, 0])
+        )
+        fit_runs = evidence.fit_trajectories if along else evidence.fit_horizons
+        fit = fit_runs(times, runs, log_power=log_power, floor=floor, claims=shared)
+    premature = None
+    if claim.regime == "asymptotic":
+        mu = row.problem.strong_convexity
+        mu = mu if mu > 1e-12 * row.problem.smoothness else 0.0
+        power_law = isinstance(getattr(row.problem, "spectrum", None), PowerLaw)
+        premature = evidence.regime(mu, times, _step_sums(spec, row, times, chosen), power_law=power_law)
+    return evidence.judge_rate(
+        fit,
+        claim.rate,
+        claim.relation,
+        asked_margin=claim.margin,
+        premature=premature,
+        window_only=claim.regime == "window",
+    )
+
+
+def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+    assert claim.value is not None
+    scale = row.problem.start_risk if claim.quantity == "risk/start" else 1.0
+    horizon = claim.horizon or results.spec.longest
+    if _is_exact(row):
+        estimate = evidence.exact_estimate(_final(results, row, horizon, exact=True)[0] / scale)
+    else:
+        estimate = evidence.mean_estimate(_final(results, row, horizon, exact=False) / scale, shared)
+    return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+
+
+def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+    assert claim.value is not None
+    spec, other = results.spec, counterpart(claim, row)
+    horizon = claim.horizon or spec.longest
+    exact = _is_exact(row, other)
+    above, below = (_final(results, side, horizon, exact) for side in (row, other))
+    if exact:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            estimate = evidence.exact_estimate(float(above[0] / below[0]))
+    else:
+        homes = {spec.home(side.schedule, side.averaging, horizon) for side in (row, other)}
+        paired = (
+            len(homes) == 1
+            and (row.problem, row.method) == (other.problem, other.method)
+            and len(above) == len(below)
+        )
+        estimate = evidence.ratio_estimate(above, below, paired=paired, claims=shared)
+    return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+
+
+def _final(results: Results, row: Selector, horizon: int, exact: bool) -> Array:
+    """The risk after `horizon` updates: (1,) exact, else (runs,); half of them for the best lr."""
+    risks = _read(results, row, horizon, exact)[1][..., -1:]
+    if row.lr != "best":
+        return np.asarray(risks[:, 0, 0])
+    return np.asarray(risks.min(axis=1)[:, 0] if exact else evidence.held_out_best(risks)[1][:, 0])
+
+
+def _points(results: Results, row: Selector, exact: bool) -> tuple[Array, Array]:
+    """Times (K,) and risks (n, lrs, K) to fit a rate to: records of one trajectory, or one per horizon."""
+    spec = results.spec
+    if spec.anytime(row.schedule, row.averaging):
+        return _read(results, row, spec.longest, exact)
+    horizons = sorted(spec.horizons)
+    ends = [_read(results, row, horizon, exact)[1][..., -1] for horizon in horizons]
+    return np.array(horizons, dtype=np.float64), np.stack(ends, axis=-1)
+
+
+def _read(results: Results, row: Selector, horizon: int, exact: bool) -> tuple[Array, Array]:
+    """Times (K,) and risks (n, lrs, K), n = 1 when exact; all lrs of the file for the best."""
+    found = []
+    for lr in _lrs(results.spec, row):
+        curve = Curve(row.problem, row.method, row.schedule, row.averaging, lr, horizon)
+        data = results.exact(curve) if exact else results.runs(curve)
+        assert data is not None
+        found.append(data if "run" in data.dims else data.expand_dims("run"))
+    return found[0]["t"].values.astype(np.float64), np.stack([data.values for data in found], axis=1)
+
+
+def _lrs(spec: Spec, row: Selector) -> tuple[float, ...]:
+    return spec.lr if row.lr == "best" else (float(row.lr),)  # type: ignore[arg-type]
+
+
+def _step_sums(spec: Spec, row: Selector, times: Array, chosen: Array) -> Array:
+    """Σ η up to each time, of the lr chosen there; under momentum β a step counts as η/(1 − β)."""
+    lrs = np.array(_lrs(spec, row))[chosen]
+    if spec.anytime(row.schedule, row.averaging):
+        steps = multipliers(row.schedule, spec.longest)
+        totals = np.concatenate([[0.0], np.cumsum(steps)])[times.astype(int)]
+        units: Any = unit_of_lr(row.problem, row.method, spec.lr_unit, spec.longest)
+    else:
+        totals = np.array([multipliers(row.schedule, int(t)).sum() for t in times])
+        units = [unit_of_lr(row.problem, row.method, spec.lr_unit, int(t)) for t in times]
+    return np.asarray(lrs * units * totals / (1 - row.method.momentum))

@@ -1,0 +1,107 @@
+"""What a run will cost before it is run: seconds and memory of a cell, from its shape and measured constants.
+
+The model counts the innermost operations of each engine. Its constants were measured on one core of a server
+with AVX-512; expect a factor of three either way elsewhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.execute import Engine, engine
+from experiments.spec import Cell
+from theory.moments import Minibatches
+from theory.notation import parse
+
+START = 4.0
+"""Seconds until a worker has imported what it needs; compiling kernels, once per machine, comes on top."""
+CELL = 0.03
+"""Seconds of a cell of no size: parsing, reading compiled kernels, writing the file."""
+
+MOMENT = 0.4e-9
+"""Per pair, step, coordinate and averaging, where the second moments are diagonal."""
+TABLE = 0.25e-9
+"""Per pair, step and pair of entries of a covariance, for minibatches."""
+ARRAYS = 20e-9
+"""Per schedule, averaging and step: multipliers, mixing weights."""
+BOUND = 250e-9
+"""Per pair and step: bounds at all records."""
+FOLD = 0.35e-9
+"""Per pair, step, coordinate and averaging: a jump's coefficients."""
+DRAW = 15e-9
+"""Per run, pair, record and coordinate: a jump."""
+UPDATE = 1.3e-9
+"""Per run, pair, step, coordinate, sample of a batch and averaging: a step."""
+NOISE = 1.5e-9
+"""Per run, step and number drawn."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Cells of one kind: how many, by which engine, bytes of the largest, seconds of all on one core."""
+
+    part: str
+    cells: int
+    engine: Engine
+    bytes: int
+    seconds: float
+
+
+def expect(todo: Sequence[Cell]) -> list[Expectation]:
+    """What the cells cost, those of one problem, method, horizon and kind together."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in todo:
+        groups.setdefault((cell.problem, cell.method, cell.horizon, cell.runs is None), []).append(cell)
+    return [
+        Expectation(
+            part=f"{problem}, {method}, T = {horizon}, {'exact risk and bounds' if exact else 'runs'}",
+            cells=len(cells),
+            engine=engine(cells[0]),
+            bytes=max(memory(cell) for cell in cells),
+            seconds=sum(cell_seconds(cell) for cell in cells),
+        )
+        for (problem, method, horizon, exact), cells in groups.items()
+    ]
+
+
+def seconds(todo: Sequence[Cell], workers: int) -> float:
+    """Wall-clock seconds with so many workers: the work shared out, but no less than the longest cell."""
+    each = [cell_seconds(cell) for cell in todo]
+    return START + max([sum(each) / workers, *each]) if each else 0.0
+
+
+def cell_seconds(cell: Cell) -> float:
+    """Seconds of one cell on one core."""
+    problem: Any = parse(cell.problem, "problem")
+    method: Any = parse(cell.method, "method")
+    pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)
+    d, T = int(problem.dim), cell.horizon
+    plain: bool = method.momentum == 0
+    coupled = 1.0 if plain else 1.5
+    total = CELL + ARRAYS * len(cell.schedules) * (1 + averagings) * T
+    if cell.runs is None:
+        law = problem.law
+        if isinstance(law, Minibatches):
+            total += TABLE * (1 + plain) * (d * (d + 1) // 2) ** 2 * pairs * T
+        elif law is not None:
+            total += MOMENT * coupled * (averagings + plain) * d * pairs * T
+        return total + (BOUND * pairs * T if plain else 0.0)
+    runs = cell.runs[1] - cell.runs[0]
+    if engine(cell) == "jump":
+        total += FOLD * coupled * pairs * averagings * d * T
+        return total + (DRAW * coupled * pairs * averagings + 2 * NOISE) * runs * d * len(cell.times)
+    batch = int(getattr(problem, "batch", 1))
+    return total + runs * T * d * (batch * NOISE + UPDATE * pairs * (batch + averagings))
+
+
+def memory(cell: Cell) -> int:
+    """Bytes that a cell holds at its peak: multipliers, mixing weights, risks, states."""
+    problem: Any = parse(cell.problem, "problem")
+    schedules, averagings = len(cell.schedules), len(cell.averagings)
+    numbers = schedules * (1 + averagings) * cell.horizon
+    risks = schedules * len(cell.lr) * averagings * len(cell.times)
+    if cell.runs is None:
+        return 8 * ((1 + averagings + len(cell.lr)) * cell.horizon * 2 + risks * 2)
+    runs = cell.runs[1] - cell.runs[0]
+    states = runs * schedules * len(cell.lr) * int(problem.dim) * (2 + averagings)
+    return 8 * (2 * numbers + runs * risks * 2 + states) + 64 * 2**20

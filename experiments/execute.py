@@ -1,0 +1,331 @@
+"""From cells to files: which engine, how many workers, what is left to do, and what went wrong where.
+
+Work goes through a `concurrent.futures.Executor`, whichever it is. A cell is computed on one thread, from its
+own content alone, so the numbers don't depend on the worker count, the order or an interruption; what is on
+disk and whole is not computed again.
+"""
+
+import contextlib
+import datetime as dt
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from experiments.spec import Cell, Spec, cells, fill_catalogue, import_file, resolved, unit_of_lr
+from experiments.store import Store
+from theory.arrays import Array, Integers
+from theory.averaging import Averaging, Last, StepWeighted, Uniform
+from theory.bounds import average_curve, omega_curve
+from theory.notation import parse
+from theory.schedules import Schedule, multipliers
+
+if TYPE_CHECKING:
+    from experiments.methods import Method
+    from problems.problem import Problem
+
+Engine = Literal["exact", "jump", "step"]
+Report = Callable[[int, int], None]
+"""Told (cells done, cells to do) now and then."""
+
+
+class Serial(Executor):
+    """An Executor without workers: `submit` computes before it returns."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def processes(workers: int, imports: Sequence[str]) -> Executor:
+    """`workers` fresh processes: spawned, so that no lock is inherited; Ctrl-C ends them without a word."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(tuple(imports),)
+    )
+
+
+def _start_worker(imports: Sequence[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for path in imports:
+        import_file(Path(path))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Numba, torch and BLAS on a single thread: sums taken by several come out in an order of their own."""
+    import numba
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    before = numba.get_num_threads(), torch.get_num_threads()
+    with threadpool_limits(1):
+        numba.set_num_threads(1)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before[0])
+            torch.set_num_threads(before[1])
+
+
+def engine(cell: Cell) -> Engine:
+    """How a cell is computed: jump (in float64) where the state is Gaussian, otherwise step."""
+    from experiments import jumping
+
+    if cell.runs is None:
+        return "exact"
+    problem: Any = parse(cell.problem, "problem")
+    gaussian = jumping.can_jump(problem)
+    return "jump" if gaussian and cell.dtype == "float64" else "step"
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A cell's texts as values; `steps` are its lrs in absolute terms."""
+
+    problem: "Problem"
+    method: "Method"
+    schedules: list[Schedule]
+    averagings: list[Averaging]
+    steps: Array
+    times: Integers
+
+
+def _parsed(cell: Cell) -> _Batch:
+    fill_catalogue()
+    problem: Any = parse(cell.problem, "problem")
+    method: Any = parse(cell.method, "method")
+    schedules: list[Any] = [parse(text, "schedule") for text in cell.schedules]
+    averagings: list[Any] = [parse(text, "averaging") for text in cell.averagings]
+    steps = np.array(cell.lr) * unit_of_lr(problem, method, cell.lr_unit, cell.horizon)
+    return _Batch(problem, method, schedules, averagings, steps, np.array(cell.times))
+
+
+def compute(cell: Cell) -> xr.Dataset:
+    """The numbers of one cell; nothing but its content enters."""
+    batch = _parsed(cell)
+    coordinates = {
+        "schedule": list(cell.schedules),
+        "lr": list(cell.lr),
+        "averaging": list(cell.averagings),
+        "t": batch.times,
+        "step": ("lr", batch.steps),
+    }
+    with one_thread():
+        if cell.runs is None:
+            variables = _theory(cell.horizon, batch)
+        else:
+            variables = _monte_carlo(cell, batch)
+            coordinates["run"] = list(range(*cell.runs))
+    about = {"problem": cell.problem, "method": cell.method, "horizon": cell.horizon, "lr_unit": cell.lr_unit}
+    return xr.Dataset(variables, coordinates, attrs=about | {"engine": engine(cell)})
+
+
+def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
+    """Exact risk and bounds, what is not known left out. One schedule at a time, to keep memory small."""
+    from problems.problem import exact_risk, gradient_norms
+
+    problem, momentum, steps = batch.problem, batch.method.momentum, batch.steps
+    shape = (len(batch.schedules), len(steps), len(batch.averagings), len(batch.times))
+    exact, bound = np.full(shape, np.nan), np.full(shape, np.nan)
+    for s, schedule in enumerate(batch.schedules):
+        shapes = multipliers(schedule, horizon)
+        mixings = [averaging(shapes)[None] for averaging in batch.averagings]
+        risk = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)
+        exact[s] = np.nan if risk is None else risk[0]
+        if momentum != 0:
+            continue  # the bounds are those of the plain subgradient method
+        norms = gradient_norms(problem, shapes[None], steps)
+        for n, lr in enumerate(steps):
+            if norms is not None:
+                squared = norms[0, n]
+            elif problem.gradient_bound is not None:
+                squared = np.full(horizon, problem.gradient_bound**2)
+            else:
+                continue
+            for a, averaging in enumerate(batch.averagings):
+                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, problem.distance, squared)
+    dims = ("schedule", "lr", "averaging", "t")
+    named = {"exact": (dims, exact), "bound": (dims, bound)}
+    return {name: value for name, value in named.items() if not np.isnan(value[1]).all()}
+
+
+def bound_curve(
+    averaging: Any, steps: Array, times: Integers, distance: float, squared_norms: Array
+) -> Array:
+    """The worst-case bound for this averaging at the records, (K,): NaN where none is known.
+
+    Ω for the last iterate; the classical bound for the step-weighted average (at t = T still that of
+    x_0..x_{T−1}), and for the uniform one where all steps are equal. Infinite after a divergence.
+    """
+    finite = int(np.argmin(np.append(np.isfinite(squared_norms), False)))
+    asked = np.minimum(times, len(steps) - 1) if isinstance(averaging, StepWeighted) else times
+    known = (asked < finite) | (finite == len(steps))
+    bound = np.full(len(times), np.inf)
+    if isinstance(averaging, Last):
+        curve = omega_curve
+    elif isinstance(averaging, StepWeighted) or (
+        isinstance(averaging, Uniform) and np.all(steps == steps[0])
+    ):
+        curve = average_curve
+    else:
+        return np.full(len(times), np.nan)
+    if finite and known.any():
+        with np.errstate(over="ignore"):  # infinite is the truth
+            bound[known] = curve(steps[:finite], asked[known], distance, squared_norms[:finite])
+    return bound
+
+
+def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
+    from experiments import jumping, stepping
+    from problems.philox import stream_key
+
+    assert cell.runs is not None
+    assert cell.seed is not None
+    shapes = np.stack([multipliers(schedule, cell.horizon) for schedule in batch.schedules])
+    mixings = [np.stack([averaging(row) for row in shapes]) for averaging in batch.averagings]
+    key, runs = stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)), range(*cell.runs)
+    common = (batch.problem, batch.method, shapes, batch.steps, mixings, batch.times, key, runs)
+    jump = engine(cell) == "jump"
+    risk = jumping.simulate(*common) if jump else stepping.simulate(*common, dtype=cell.dtype)
+    return {"risk": (("run", "schedule", "lr", "averaging", "t"), risk)}
+
+
+# Running
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run` did: cells computed now, cells found whole, and name -> error of those that failed."""
+
+    computed: int
+    kept: int
+    failed: Mapping[str, str]
+
+
+def _work(cell: Cell, store: Store) -> float:
+    """Compute a cell and write it; returns the seconds it took."""
+    start = time.perf_counter()
+    store.write_cell(cell, compute(cell))
+    return time.perf_counter() - start
+
+
+def run(
+    spec: Spec, text: str, store: Store, workers: int = 1, update: bool = False, report: Report | None = None
+) -> Outcome:
+    """Compute what is missing of an experiment. `text` is the file's own, kept beside the results.
+
+    InputError where the folder holds another experiment's results, unless `update`: then what matches is
+    kept, what is missing is computed, and nothing is deleted. A cell that fails is noted and stops no other.
+    """
+    if not update:
+        store.refuse_changes(spec)
+    before = store.manifest()
+    store.prepare()
+    every = cells(spec)
+    todo = [cell for cell in every if not store.whole(cell)]
+    notes: dict[str, Any] = {c.key: before.get("cells", {}).get(c.key, {"cell": c.name}) for c in every}
+    manifest = _manifest(spec) | {"workers": workers, "started": _now(), "finished": None, "cells": notes}
+    store.write_text(store.spec_file, text)
+    store.write_manifest(manifest)
+    failed: dict[str, str] = {}
+    done = 0
+    try:
+        for cell, result in _results(todo, store, workers, list(spec.imports)):
+            notes[cell.key] = {"cell": cell.name, "engine": engine(cell)}
+            if isinstance(result, BaseException):
+                failed[cell.name] = f"{type(result).__name__}: {result}"
+                notes[cell.key] |= {"error": "".join(traceback.format_exception(result))}
+            else:
+                notes[cell.key] |= {"seconds": round(result, 3), "finished": _now()}
+            done += 1
+            if report is not None:
+                report(done, len(todo))
+    finally:
+        store.write_manifest(manifest | {"finished": _now()})
+    return Outcome(len(todo) - len(failed), len(every) - len(todo), failed)
+
+
+def _results(
+    todo: Sequence[Cell], store: Store, workers: int, imports: Sequence[str]
+) -> Iterator[tuple[Cell, float | BaseException]]:
+    """(cell, seconds or error) as they come in; few wait in the executor, so an interruption is short."""
+    executor = Serial() if workers == 1 else processes(workers, imports)
+    ahead = 1 if workers == 1 else 2 * workers
+    pending: dict[Future[float], Cell] = {}
+    queue = list(todo)
+    try:
+        while queue or pending:
+            while queue and len(pending) < ahead:
+                cell = queue.pop(0)
+                try:
+                    pending[executor.submit(_work, cell, store)] = cell
+                except BrokenProcessPool:
+                    yield (
+                        cell,
+                        RuntimeError(
+                            "a worker process died (out of memory?); run again with fewer --workers"
+                        ),
+                    )
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                error = future.exception()
+                yield pending.pop(future), future.result() if error is None else error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def _manifest(spec: Spec) -> dict[str, Any]:
+    """What a reader needs to run it again."""
+    packages = ("ratelab", "numpy", "scipy", "numba", "torch", "xarray", "h5netcdf")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "spec": resolved(spec),
+        "seed": spec.seed,
+        "dtype": spec.dtype,
+        "device": "cpu",
+        "versions": {"python": platform.python_version()} | versions,
+        "platform": platform.platform(),
+        "git": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that ran, with "-dirty" when it was edited since; None outside a repository."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def default_workers(todo: int) -> int:
+    """As many as there are cores for us, and no more than cells."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, todo))

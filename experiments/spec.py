@@ -1,0 +1,586 @@
+"""The experiment file: TOML in, one frozen `Spec` out, expanded into cells.
+
+Everything that can be known to be wrong is refused here, all in one message, before anything runs: a run that
+ends in a claim that cannot be judged is worth nothing. A cell is plain data (text and numbers), so that it
+can be hashed, sent to another process and written down.
+"""
+
+import difflib
+import hashlib
+import importlib.util
+import itertools
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from experiments import evidence
+from theory import averaging as _averaging
+from theory.arrays import InputError, record_times
+from theory.averaging import Averaging
+from theory.notation import expand, parse
+from theory.rates import Rate
+from theory.schedules import Schedule, facts, multipliers
+
+if TYPE_CHECKING:
+    from experiments.methods import Method
+    from problems.problem import Problem
+
+ENGINE_VERSION = 1
+"""Part of every cell's key. Raise it when a change of the code changes the numbers."""
+
+BLOCK = 64
+"""Runs per cell."""
+
+LrUnit = Literal["absolute", "1/L", "1/mu", "critical", "D/(G sqrt T)"]
+Relation = Literal["at_most", "at_least", "equals"]
+Expectation = Literal["supported", "refuted", "undecided"]
+KINDS = {
+    "problems": "problem",
+    "methods": "method",
+    "schedules": "schedule",
+    "averagings": "averaging",
+}
+NOT_IN_KEYS = frozenset({"title", "claims", "labels", "bonferroni"})
+"""What may change under an existing run: nothing that is computed depends on it."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which curves a claim speaks of. None is the file's only one, "*" each of them; lr may be "best"."""
+
+    problem: Any = None
+    method: Any = None
+    schedule: Any = None
+    averaging: Any = None
+    lr: float | Literal["best", "*"] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that a run can support or refute.
+
+    kind "rate": the risk decays like `rate`. "value": `quantity` at `horizon` is held against `value`.
+    "ratio": so is the risk at `horizon` over that of the curve that `against` selects (what it leaves out is
+    the claim's own). `relation` speaks of the risk; values may be off by `tolerance`. `horizon` None is the
+    longest one.
+    """
+
+    sentence: str
+    select: Selector = Selector()
+    kind: Literal["rate", "value", "ratio"] = "rate"
+    source: str = ""
+    rate: Rate | None = None
+    relation: Relation = "equals"
+    regime: Literal["asymptotic", "window"] = "asymptotic"
+    margin: float | None = None
+    quantity: Literal["risk", "risk/start"] = "risk"
+    value: float | None = None
+    tolerance: float = 0.0
+    against: Selector | None = None
+    horizon: int | None = None
+    expect: Expectation = "supported"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An experiment: every combination of its axes is computed. `load` reads and checks a file."""
+
+    problems: "tuple[Problem, ...]"
+    schedules: tuple[Schedule, ...]
+    lr: tuple[float, ...]
+    lr_unit: LrUnit
+    horizons: tuple[int, ...]
+    runs: int
+    title: str = ""
+    methods: "tuple[Method, ...]" = ()
+    averagings: tuple[Averaging, ...] = ()
+    seed: int = 0
+    records: int = 100
+    dtype: Literal["float64", "float32"] = "float64"
+    claims: tuple[Claim, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    bonferroni: bool = False
+    imports: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> int:
+        return max(self.horizons)
+
+    def label(self, value: object) -> str:
+        """The legend of a value: its label in the file, otherwise the notation in brief."""
+        return self.labels.get(repr(value), brief(value))
+
+    def anytime(self, schedule: Schedule, averaging: Averaging) -> bool:
+        """Whether one trajectory serves all horizons: schedule, averaging and lr unit ignore it."""
+        return self.lr_unit != "D/(G sqrt T)" and facts(schedule).anytime and _averaging.anytime(averaging)
+
+    def home(self, schedule: Schedule, averaging: Averaging, horizon: int) -> int:
+        """The horizon of the cell in which a curve up to `horizon` is found."""
+        return self.longest if self.anytime(schedule, averaging) else horizon
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work: a block of runs, or (`runs` None) the exact risk and the bounds.
+
+    Schedules × lrs × averagings are batch axes; all entries are text in the notation or plain numbers.
+    """
+
+    problem: str
+    method: str
+    horizon: int
+    schedules: tuple[str, ...]
+    averagings: tuple[str, ...]
+    lr: tuple[float, ...]
+    lr_unit: LrUnit
+    times: tuple[int, ...]
+    dtype: Literal["float64", "float32"]
+    runs: tuple[int, int] | None
+    seed: int | None
+    imports: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        content = json.dumps([ENGINE_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+    @property
+    def name(self) -> str:
+        part = "exact" if self.runs is None else f"runs {self.runs[0]}-{self.runs[1] - 1}"
+        return f"{self.problem}, {self.method}, horizon {self.horizon}, {part}"
+
+
+def brief(value: object) -> str:
+    """The notation without the fields that have their default values; it parses to the same value."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    parts = []
+    for number, entry in enumerate(fields(value)):
+        content = getattr(value, entry.name)
+        if (type(content), content) != (type(entry.default), entry.default):
+            parts.append(("" if number == 0 else f"{entry.name}=") + brief(content))
+    return f"{type(value).__name__}({', '.join(parts)})"
+
+
+def cells(spec: Spec) -> list[Cell]:
+    """The cells of an experiment: all curves at the longest horizon, at others what must be run anew."""
+    found = []
+    for problem, method in itertools.product(spec.problems, spec.methods):
+        for horizon in sorted(spec.horizons, reverse=True):
+            pairs = itertools.product(spec.schedules, spec.averagings)
+            here = [(repr(s), repr(a)) for s, a in pairs if spec.home(s, a, horizon) == horizon]
+            if not here:
+                continue
+            shorter = [h for h in spec.horizons if h < horizon] if horizon == spec.longest else []
+            exact = Cell(
+                problem=repr(problem),
+                method=repr(method),
+                horizon=horizon,
+                schedules=tuple(dict.fromkeys(s for s, _ in here)),
+                averagings=tuple(dict.fromkeys(a for _, a in here)),
+                lr=spec.lr,
+                lr_unit=spec.lr_unit,
+                times=tuple(int(t) for t in record_times(horizon, spec.records, shorter)),
+                dtype="float64",
+                runs=None,
+                seed=None,
+                imports=tuple(sorted(spec.imports.values())),
+            )
+            found.append(exact)
+            blocks = [(first, min(first + BLOCK, spec.runs)) for first in range(0, spec.runs, BLOCK)]
+            found += [replace(exact, runs=block, seed=spec.seed, dtype=spec.dtype) for block in blocks]
+    return found
+
+
+def unit_of_lr(problem: "Problem", method: "Method", unit: LrUnit, horizon: int) -> float:
+    """What lr = 1 means in absolute terms; InputError where the problem has no such unit."""
+    if unit == "absolute":
+        return 1.0
+    if unit == "critical":
+        from problems.problem import critical_lr
+
+        return critical_lr(problem, method.momentum)
+    constant = {"1/L": "smoothness", "1/mu": "strong_convexity", "D/(G sqrt T)": "gradient_bound"}[unit]
+    number = getattr(problem, constant)
+    if number is None and constant == "gradient_bound":
+        raise InputError(
+            f'lr_unit = "{unit}" needs a bound G on the gradient, and {problem!r} has none: the gradient '
+            'of a quadratic grows with the distance; use "1/L", "critical" or "absolute"'
+        )
+    if number is None or not 0 < number < np.inf:
+        raise InputError(
+            f'lr_unit = "{unit}" needs {constant.replace("_", " ")} > 0, and {problem!r} has {number}; '
+            'use "absolute"'
+        )
+    if constant == "gradient_bound":
+        return problem.distance / float(number * horizon**0.5)
+    return 1 / float(number)
+
+
+def select(spec: Spec, selector: Selector) -> Iterator[Selector]:
+    """The selectors of single curves that a claim's selector stands for; none where the file lacks them."""
+    axes: list[Sequence[Any]] = []
+    for name in ("problem", "method", "schedule", "averaging"):
+        values: Sequence[object] = getattr(spec, name + "s")
+        wanted = getattr(selector, name)
+        axes.append(values if wanted in ("*", None) else [v for v in values if v == wanted])
+    lrs: Sequence[Any] = (
+        spec.lr if selector.lr in ("*", None) else [x for x in (*spec.lr, "best") if x == selector.lr]
+    )
+    for combination in itertools.product(*axes, lrs):
+        yield Selector(*combination)
+
+
+def counterpart(claim: Claim, row: Selector) -> Selector:
+    """The curve that a row of a ratio claim is compared with: `against`, completed by the row itself."""
+    assert claim.against is not None
+    chosen = {f.name: getattr(claim.against, f.name) for f in fields(Selector)}
+    return replace(row, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def resolved(spec: Spec) -> dict[str, Any]:
+    """The spec as plain data, every default spelt out: what the manifest keeps and what `run` compares."""
+    plain = asdict(replace(spec, problems=(), methods=(), schedules=(), averagings=(), claims=()))
+    for key in KINDS:
+        plain[key] = [repr(v) for v in getattr(spec, key)]
+    plain["claims"] = [repr(c) for c in spec.claims]
+    plain["imports"] = sorted(spec.imports.values())
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two resolved specs differ, of those that any number depends on."""
+    return {k: (old.get(k), new.get(k)) for k in new if k not in NOT_IN_KEYS and old.get(k) != new.get(k)}
+
+
+# Reading the file
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Labelled(_Table):
+    value: str
+    label: str | None = None
+
+
+_Entry = Annotated[_Labelled, BeforeValidator(lambda v: {"value": v} if isinstance(v, str) else v)]
+_Positive = Annotated[float, Field(gt=0)]
+_Count = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
+_Some = Annotated[list[T], Field(min_length=1)]
+
+
+class _Curves(_Table):
+    problem: str | None = None
+    method: str | None = None
+    schedule: str | None = None
+    averaging: str | None = None
+    lr: float | str | None = None
+
+
+class _ClaimTable(_Curves):
+    sentence: Annotated[str, Field(min_length=1)]
+    source: str = ""
+    kind: Literal["rate", "value", "ratio"] | None = None
+    rate: str | None = None
+    relation: Relation = "equals"
+    regime: Literal["asymptotic", "window"] = "asymptotic"
+    margin: _Positive | None = None
+    quantity: Literal["risk", "risk/start"] = "risk"
+    value: float | None = None
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    against: _Curves | None = None
+    horizon: _Count | None = None
+    expect: Expectation = "supported"
+
+
+class _File(_Table):
+    problems: _Some[_Entry]
+    schedules: _Some[_Entry]
+    lr: _Some[_Positive]
+    lr_unit: LrUnit
+    horizons: _Some[_Count]
+    runs: _Count
+    title: str = ""
+    methods: _Some[_Entry] = [_Labelled(value="SGD()")]
+    averagings: _Some[_Entry] = [_Labelled(value="Last()")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    records: _Count = 100
+    dtype: Literal["float64", "float32"] = "float64"
+    claims: list[_ClaimTable] = []
+    bonferroni: bool = False
+
+
+_TABLES: dict[str, type[_Table]] = {
+    "claims": _ClaimTable,
+    "against": _Curves,
+    **dict.fromkeys(KINDS, _Labelled),
+}
+
+
+def _sentence(error: Any) -> str:
+    """One plain sentence for one error of the raw shape: key, value, what is allowed, nearest match."""
+    place = [p for p in error["loc"] if isinstance(p, int) or p.isidentifier()]
+    key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
+    if error["type"] == "missing":
+        units = ", ".join(map(repr, get_args(LrUnit)))
+        return f"{key} is missing" + (
+            f"; an lr means nothing without one of {units}" if key == "lr_unit" else ""
+        )
+    if error["type"] == "extra_forbidden":
+        table = next((_TABLES[p] for p in reversed(place[:-1]) if p in _TABLES), _File)
+        return f"unknown key {key}; {_nearest(str(place[-1]), table.model_fields)}"
+    return f"{key} = {error['input']!r} {error['msg'].replace('Input should', 'must')}"
+
+
+def _nearest(word: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(word, list(allowed), n=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"allowed: {', '.join(allowed)}"
+
+
+def import_file(path: Path) -> str:
+    """Run a user's own file, so that the names it defines join the notation; returns its SHA-256."""
+    if not path.is_file():
+        raise InputError(f"--import {path}: no such file")
+    module = importlib.util.spec_from_file_location(path.stem, path)
+    if module is None or module.loader is None:
+        raise InputError(f"--import {path}: not a Python file")
+    loaded = importlib.util.module_from_spec(module)
+    sys.modules[path.stem] = loaded
+    module.loader.exec_module(loaded)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def fill_catalogue() -> None:
+    """Import the modules that define problems, spectra, noises and methods."""
+    for module in ("problems.quadratic", "problems.regression", "experiments.methods"):
+        importlib.import_module(module)
+
+
+def read_shape(path: Path) -> _File:
+    """The file's raw shape, checked key by key; where it has faults, those of the notation are told too."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: {reason}; give an experiment file (`ratelab init` writes one)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    try:
+        return _File.model_validate(raw)
+    except ValidationError as error:
+        faults = [_sentence(e) for e in error.errors(include_url=False)]
+    for key in KINDS:
+        entries = raw[key] if isinstance(raw.get(key), list) else []
+        texts = [entry.get("value") if isinstance(entry, dict) else entry for entry in entries]
+        _axis(key, [_Labelled(value=text) for text in texts if isinstance(text, str)], {}, faults)
+    raise _refusal(path, faults)
+
+
+def _refusal(path: Path, faults: Sequence[str]) -> InputError:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return InputError("\n".join([f"{path}: {count}; nothing was run", *(f"  - {fault}" for fault in faults)]))
+
+
+def schedules_of(path: Path) -> list[tuple[str, Schedule]]:
+    """(legend, schedule) of a file, and nothing else of it: what `preview` needs, without torch."""
+    faults: list[str] = []
+    labels: dict[str, str] = {}
+    values = _axis("schedules", read_shape(path).schedules, labels, faults)
+    if faults:
+        raise _refusal(path, faults)
+    return [(labels.get(repr(v), brief(v)), v) for v in values]
+
+
+def load(path: Path, imports: Sequence[Path] = ()) -> Spec:
+    """Read, check and resolve an experiment file; one InputError names everything that is wrong with it."""
+    fill_catalogue()
+    hashes = {str(p): import_file(p) for p in imports}
+    shape = read_shape(path)
+    faults: list[str] = []
+    labels: dict[str, str] = {}
+    axes: dict[str, Any] = {key: tuple(_axis(key, getattr(shape, key), labels, faults)) for key in KINDS}
+    for key in ("lr", "horizons"):
+        numbers = getattr(shape, key)
+        faults += [
+            f"{key} holds {x} twice; remove one" for x in sorted({x for x in numbers if numbers.count(x) > 1})
+        ]
+    if len(set(labels.values())) < len(labels):
+        faults.append(
+            f"labels are used twice: {', '.join(sorted(labels.values()))}; every legend needs its own"
+        )
+    spec = Spec(
+        title=shape.title,
+        **axes,
+        lr=tuple(shape.lr),
+        lr_unit=shape.lr_unit,
+        horizons=tuple(shape.horizons),
+        runs=shape.runs,
+        seed=shape.seed,
+        records=shape.records,
+        dtype=shape.dtype,
+        bonferroni=shape.bonferroni,
+        labels=labels,
+        imports=hashes,
+    )
+    faults += _faults_of_values(spec)
+    claims = tuple(_claim(table, f"claims[{n}]", faults) for n, table in enumerate(shape.claims, 1))
+    if not faults:
+        for number, claim in enumerate(claims, 1):
+            faults += [f"claims[{number}] ({claim.sentence}): {fault}" for fault in claim_faults(spec, claim)]
+    if faults:
+        raise _refusal(path, faults)
+    return replace(spec, claims=claims)
+
+
+def _axis(key: str, entries: Sequence[_Labelled], labels: dict[str, str], faults: list[str]) -> list[Any]:
+    """The values of one axis in written order; labels and faults are added to what is given."""
+    values: list[Any] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            found = expand(entry.value, KINDS[key])
+        except InputError as error:
+            faults.append(f"{key}[{number}] = {entry.value!r}: {error}")
+            continue
+        if entry.label is not None and len(found) > 1:
+            fault = f"the label {entry.label!r} stands for {len(found)} values; label them one by one"
+            faults.append(f"{key}[{number}]: {fault}")
+        for value in found:
+            if value in values:
+                faults.append(
+                    f"{key}[{number}] = {entry.value!r}: {value!r} is in the list already; remove one"
+                )
+            if entry.label is not None:
+                labels[repr(value)] = entry.label
+            values.append(value)
+    return values
+
+
+def _attempt(faults: list[str], what: str, check: Callable[..., object], *arguments: object) -> None:
+    try:
+        check(*arguments)
+    except InputError as error:
+        faults.append(f"{what}: {error}")
+
+
+def _faults_of_values(spec: Spec) -> list[str]:
+    """What only shows when values meet: lr units on problems, schedules on horizons."""
+    faults: list[str] = []
+    for problem, method in itertools.product(spec.problems, spec.methods):
+        _attempt(faults, f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
+    for schedule, horizon in itertools.product(spec.schedules, spec.horizons):
+        _attempt(faults, f"{schedule!r} at horizon {horizon}", multipliers, schedule, horizon)
+    return faults
+
+
+def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
+    """A claim of the file, its texts parsed."""
+    rate = None
+    if table.rate is not None:
+        try:
+            rate = Rate.parse(table.rate)
+        except InputError as error:
+            faults.append(f"{place}.rate = {table.rate!r}: {error}")
+    kind = table.kind or (
+        "ratio" if table.against else "rate" if table.rate or table.value is None else "value"
+    )
+    wants = {"rate": ("rate",), "value": ("value",), "ratio": ("value", "against")}[kind]
+    for key in ("rate", "value", "against", "horizon", "margin"):
+        given = getattr(table, key) is not None
+        optional = key == ("margin" if kind == "rate" else "horizon")
+        if given and key not in wants and not optional:
+            faults.append(f"{place}.{key}: a claim of kind {kind} has no {key}; remove it, or set kind")
+        if not given and key in wants:
+            faults.append(f"{place}.{key} is missing; a claim of kind {kind} needs it")
+    return Claim(
+        sentence=table.sentence,
+        select=_selector(table, place, faults),
+        kind=kind,
+        rate=rate,
+        against=None if table.against is None else _selector(table.against, f"{place}.against", faults),
+        **{
+            k: getattr(table, k)
+            for k in (
+                "source",
+                "relation",
+                "regime",
+                "margin",
+                "quantity",
+                "value",
+                "tolerance",
+                "horizon",
+                "expect",
+            )
+        },
+    )
+
+
+def _selector(table: _Curves, place: str, faults: list[str]) -> Selector:
+    values: dict[str, Any] = {"lr": table.lr}
+    for name in KINDS.values():
+        text = getattr(table, name)
+        values[name] = text
+        if text not in (None, "*"):
+            try:
+                values[name] = parse(text, name)
+            except InputError as error:
+                faults.append(f"{place}.{name} = {text!r}: {error}")
+    return Selector(**values)
+
+
+def claim_faults(spec: Spec, claim: Claim) -> list[str]:
+    """Why a claim could not be judged on this experiment, as sentences; empty when it could."""
+    faults = []
+    for place, selector in (("", claim.select), ("against.", claim.against)):
+        if selector is None:
+            continue
+        for name in (*KINDS.values(), "lr"):
+            axis: Sequence[object] = spec.lr if name == "lr" else getattr(spec, name + "s")
+            wanted = getattr(selector, name)
+            allowed = [*axis, "best", "*"] if name == "lr" else [*axis, "*"]
+            listed = ", ".join(map(str, axis))
+            if wanted is None and len(axis) > 1 and not place:
+                faults.append(
+                    f'{name} is missing, and the file has several: {listed}; name one, or "*" for each'
+                )
+            elif wanted is not None and (wanted not in allowed or (place and wanted == "*")):
+                faults.append(f"{place}{name} = {wanted} selects nothing; the file has {listed}")
+    if claim.horizon is not None and claim.horizon not in spec.horizons:
+        faults.append(f"horizon = {claim.horizon} is not in horizons = {list(spec.horizons)}")
+    if faults:
+        return faults
+    rows = list(select(spec, claim.select))
+    if claim.against is not None:
+        rows += [counterpart(claim, row) for row in rows]
+    for row in rows:
+        faults += _row_faults(spec, claim, row)
+    return list(dict.fromkeys(faults))
+
+
+def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
+    faults: list[str] = []
+    if claim.kind == "rate":
+        along = spec.anytime(row.schedule, row.averaging)
+        times = record_times(spec.longest, spec.records, spec.horizons) if along else sorted(spec.horizons)
+        minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
+        why = "" if along else ", which is not anytime, so that every point is a horizon of its own"
+        what = f"{row.schedule!r}, {row.averaging!r}, lr {row.lr}{why}"
+        _attempt(faults, what, evidence.check_records, times, minimum)
+    if row.problem.law is None:
+        needed = evidence.MIN_RUNS * (2 if row.lr == "best" else 1)
+        if spec.runs < needed:
+            half = ' (lr = "best" is chosen on half of them)' if row.lr == "best" else ""
+            faults.append(
+                f"{row.problem!r} has no exact risk, so the verdict is Monte Carlo and needs "
+                f"runs >= {needed}{half}; runs = {spec.runs}"
+            )
+    return faults

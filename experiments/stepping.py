@@ -1,0 +1,336 @@
+"""Any problem, any noise: one update at a time, all runs, schedules and learning rates at once.
+
+`step_plainly` is the obvious version: torch, any problem, CPU or GPU. `simulate` runs it too, but quadratics
+in their eigenbasis and least squares go through compiled kernels, which see the same samples. Time is cut
+into blocks of a few hundred updates: a run's samples of a block are drawn once and serve all schedules,
+learning rates and averagings (common random numbers), and the state of a pair stays in the cache while the
+block passes.
+
+Arithmetic is float64 on float32 noise, or all float32: then the update keeps the form x ← x − η(λx + ξ),
+which loses nothing at small η, and averages are summed over a block before they are folded into float64.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numba import njit, prange
+
+from experiments.methods import Method
+from problems.problem import Problem, Sample
+from problems.quadratic import Quadratic
+from problems.regression import StreamingLeastSquares, TableLeastSquares
+from theory.arrays import Array, Integers
+from theory.moments import without_last
+
+Dtype: TypeAlias = Literal["float64", "float32"]
+
+BLOCK = 256  # updates: short enough for a float32 sum, long enough to amortise a call
+_RUNS = 64  # runs at a time
+_SAMPLE_BYTES = 16 * 2**20  # what their samples of a block may take
+_GROUP = 32  # updates of least squares per product
+
+
+def _blocks(problem: Problem, records: Integers) -> Iterator[tuple[int, int]]:
+    """Spans [first, last) that cover 0 … records[−1], none across a record.
+
+    They depend on the problem and the records only: sums over a block round alike, whatever runs are asked
+    for together.
+    """
+    longest = max(1, min(BLOCK, _SAMPLE_BYTES // (problem.sample_bytes() * _RUNS)))
+    first = 0
+    for record in records.tolist():
+        while first < record:
+            last = min(first + longest, record)
+            yield first, last
+            first = last
+
+
+def _block_weights(mixing: Array) -> tuple[Array, Array]:
+    """Mixing c (…, k) as x̄' = keep·x̄ + Σ_j w_j x_j: w_j = c_j Π_{i>j}(1 − c_i) (…, k), keep = Π(1 − c_i)."""
+    rest = np.cumprod((1 - mixing)[..., ::-1], axis=-1, dtype=np.float64)[..., ::-1]
+    after = np.concatenate([rest[..., 1:], np.ones_like(rest[..., :1])], axis=-1)
+    return mixing * after, rest[..., 0]
+
+
+@njit(fastmath={"contract"})
+def _quadratic_pair(
+    multipliers: Any, lr: Any, beta: Any, lam: Any, noise: Any, weights: Any, x: Any, v: Any, sums: Any
+) -> None:
+    """One run and pair over a block: x −= η(λx + ξ), with velocity v = x − x_prev if there is momentum."""
+    d = x.shape[0]
+    for t in range(multipliers.shape[0]):
+        eta = lr * multipliers[t]
+        if beta == 0:
+            for i in range(d):
+                x[i] -= eta * (lam[i] * x[i] + noise[t, i])
+        else:
+            for i in range(d):
+                v[i] = beta * v[i] - eta * (lam[i] * x[i] + noise[t, i])
+                x[i] += v[i]
+        for a in range(weights.shape[0]):
+            w = weights[a, t]
+            if w != 0:
+                for i in range(d):
+                    sums[a, i] += w * x[i]
+
+
+@njit(fastmath={"contract"})
+def _scales(gram: Any, labels: Any, multipliers: Any, lrs: Any, c: Any) -> None:
+    """c (K, P): from z_tᵀx at the first x to the factors of the updates x −= c_t z_t of all pairs, in place.
+
+    c_t = η_t (z_tᵀx − ε_t − Σ_{s<t} c_s z_sᵀz_t): what x has become by then enters through gram (K, K) only.
+    """
+    n = lrs.shape[0]
+    for t in range(c.shape[0]):
+        for s in range(t):
+            for p in range(c.shape[1]):
+                c[t, p] -= gram[t, s] * c[s, p]
+        for p in range(c.shape[1]):
+            c[t, p] = lrs[p % n] * multipliers[p // n, t] * (c[t, p] - labels[t])
+
+
+@njit(fastmath={"contract"})
+def _weigh(weights: Any, n: Any, c: Any, x: Any, weighted: Any, sums: Any) -> None:
+    """Σ_t w_t x_t = (Σ_t w_t) x − Σ_t (Σ_{j>=t} w_j) c_t z_t: adds the first to `sums` (P, d), and returns the
+    factors of z_t in the second as `weighted` (K, P).
+    """
+    for p in range(x.shape[0]):
+        total = x.dtype.type(0)
+        for t in range(c.shape[0] - 1, -1, -1):
+            total += weights[p // n, t]
+            weighted[t, p] = total * c[t, p]
+        for i in range(x.shape[1]):
+            sums[p, i] += total * x[p, i]
+
+
+@njit
+def _regression_singles(
+    multipliers: Any, lrs: Any, z: Any, labels: Any, weights: Any, x: Any, sums: Any
+) -> None:
+    """One run, all its pairs, a block of single samples: x −= η z (zᵀx − ε), a few updates at a time as products.
+
+    z (k, d), labels (k,), weights (S, A, k), x (P, d), sums (A, P, d).
+    """
+    for low in range(0, z.shape[0], _GROUP):
+        span = slice(low, min(low + _GROUP, z.shape[0]))
+        zs = z[span]
+        c = np.dot(zs, x.T)
+        _scales(np.dot(zs, zs.T), labels[span], multipliers[:, span], lrs, c)
+        weighted = np.empty_like(c)
+        for a in range(weights.shape[1]):
+            _weigh(weights[:, a, span], lrs.shape[0], c, x, weighted, sums[a])
+            sums[a] -= np.dot(weighted.T, zs)
+        x -= np.dot(c.T, zs)
+
+
+@njit(fastmath={"contract", "reassoc"})
+def _regression_pair(
+    multipliers: Any, lr: Any, beta: Any, z: Any, labels: Any, weights: Any, x: Any, v: Any, g: Any, sums: Any
+) -> None:
+    """One run and one pair over a block of least squares: g = mean of z (zᵀx − ε) over the batch."""
+    d, batch = x.shape[0], z.shape[1]
+    for t in range(multipliers.shape[0]):
+        eta = lr * multipliers[t] / np.float32(batch)  # an integer would make it float64
+        g[:] = 0
+        for b in range(batch):
+            residual = -labels[t, b]
+            for i in range(d):
+                residual += z[t, b, i] * x[i]
+            for i in range(d):
+                g[i] += residual * z[t, b, i]
+        for i in range(d):
+            v[i] = beta * v[i] - eta * g[i]
+            x[i] += v[i]
+        for a in range(weights.shape[0]):
+            w = weights[a, t]
+            if w != 0:
+                for i in range(d):
+                    sums[a, i] += w * x[i]
+
+
+@njit
+def _fold_average(keep: Any, sums: Any, average: Any) -> None:
+    for a in range(sums.shape[0]):
+        for i in range(sums.shape[1]):
+            average[a, i] = keep[a] * average[a, i] + np.float64(sums[a, i])
+
+
+@njit(parallel=True, cache=True)
+def _advance_quadratic(
+    multipliers: Any,
+    lrs: Any,
+    beta: Any,
+    lam: Any,
+    noise: Any,
+    weights: Any,
+    keep: Any,
+    x: Any,
+    v: Any,
+    averages: Any,
+) -> None:
+    """A block of k updates, in place on x, v (R, S·n, d) and averages (R, S·n, A, d).
+
+    noise (R, k, d), multipliers (S, k), weights (S, A, k), keep (S, A).
+    """
+    for r in prange(x.shape[0]):
+        sums = np.empty(averages.shape[2:], dtype=x.dtype)
+        for p in range(x.shape[1]):
+            s = p // lrs.shape[0]
+            sums[:] = 0
+            _quadratic_pair(
+                multipliers[s], lrs[p % lrs.shape[0]], beta, lam, noise[r], weights[s], x[r, p], v[r, p], sums
+            )
+            _fold_average(keep[s], sums, averages[r, p])
+
+
+@njit(parallel=True, cache=True)
+def _advance_regression(
+    multipliers: Any,
+    lrs: Any,
+    beta: Any,
+    z: Any,
+    labels: Any,
+    weights: Any,
+    keep: Any,
+    x: Any,
+    v: Any,
+    averages: Any,
+) -> None:
+    """As `_advance_quadratic`, with features z (R, k, B, d) and labels (R, k, B)."""
+    runs, pairs, d = x.shape
+    for r in prange(runs):
+        sums = np.zeros((averages.shape[2], pairs, d), dtype=x.dtype)
+        if z.shape[2] == 1 and beta == 0:
+            features = z[r].astype(x.dtype).reshape((z.shape[1], d))
+            _regression_singles(multipliers, lrs, features, labels[r, :, 0], weights, x[r], sums)
+        else:
+            g = np.empty(d, dtype=x.dtype)
+            for p in range(pairs):
+                s, lr = p // lrs.shape[0], lrs[p % lrs.shape[0]]
+                _regression_pair(
+                    multipliers[s], lr, beta, z[r], labels[r], weights[s], x[r, p], v[r, p], g, sums[:, p]
+                )
+        for p in range(pairs):
+            _fold_average(keep[p // lrs.shape[0]], sums[:, p], averages[r, p])
+
+
+def _advance(
+    problem: Problem,
+    beta: float,
+    multipliers: Array,
+    lrs: Array,
+    mixings: Array,
+    sample: Sample,
+    x: Array,
+    v: Array,
+    averages: Array,
+) -> None:
+    """One block of updates, in place, by the kernel of the problem."""
+    dtype = x.dtype.type
+    weights, keep = _block_weights(mixings)
+    steps, rates, momentum = np.ascontiguousarray(multipliers, dtype=dtype), lrs.astype(dtype), dtype(beta)
+    drawn = [part.astype(dtype, copy=False) if dtype is np.float32 else part for part in sample]
+    w = np.ascontiguousarray(weights, dtype=dtype)
+    if isinstance(problem, Quadratic):
+        lam = problem.eigenvalues.astype(dtype)
+        _advance_quadratic(steps, rates, momentum, lam, drawn[0], w, keep, x, v, averages)
+    else:
+        _advance_regression(steps, rates, momentum, drawn[0], drawn[1], w, keep, x, v, averages)
+
+
+def has_kernel(problem: Problem) -> bool:
+    """Whether `simulate` runs this problem through a compiled kernel."""
+    return isinstance(problem, Quadratic | StreamingLeastSquares | TableLeastSquares)
+
+
+def simulate(
+    problem: Problem,
+    method: Method,
+    multipliers: Array,
+    lrs: Array,
+    mixings: Sequence[Array],
+    records: Integers,
+    key: int,
+    runs: range,
+    dtype: Dtype = "float64",
+) -> Array:
+    """Risk of the averagings of `runs` at the records, shape (R, S, n, A, K); infinite after an overflow.
+
+    multipliers (S, T), lrs (n,) absolute, mixings: A arrays (S, T), records (K,) increasing; `key` from
+    `philox.stream_key`. The sample of an update depends on (key, run, update) only.
+    """
+    if not has_kernel(problem):
+        return step_plainly(problem, method, multipliers, lrs, mixings, records, key, runs, dtype)
+    if len(runs) > _RUNS:
+        groups = [runs[r : r + _RUNS] for r in range(0, len(runs), _RUNS)]
+        return np.concatenate(
+            [simulate(problem, method, multipliers, lrs, mixings, records, key, g, dtype) for g in groups]
+        )
+    proper, where = without_last(mixings, multipliers.shape)
+    pairs = len(multipliers) * len(lrs)
+    x = np.broadcast_to(problem.start.astype(dtype), (len(runs), pairs, problem.dim)).copy()
+    v = np.zeros_like(x)
+    averages = np.broadcast_to(problem.start, (len(runs), pairs, proper.shape[1], problem.dim)).copy()
+    risk = np.empty((len(runs), pairs, proper.shape[1] + 1, len(records)))
+    recorded = 0
+    for first, last in [(0, 0), *_blocks(problem, records)]:
+        if first < last:
+            sample = problem.sample(key, runs, first, last - first)
+            span = slice(first, last)
+            _advance(
+                problem, method.momentum, multipliers[:, span], lrs, proper[..., span], sample, x, v, averages
+            )
+        if recorded < len(records) and records[recorded] == last:
+            risk[:, :, :-1, recorded] = problem.risk(torch.from_numpy(averages)).numpy()
+            risk[:, :, -1, recorded] = problem.risk(torch.from_numpy(x).double()).numpy()
+            recorded += 1
+    risk = np.where(np.isfinite(risk), risk, np.inf)
+    return np.ascontiguousarray(
+        risk.reshape(len(runs), len(multipliers), len(lrs), *risk.shape[2:])[:, :, :, where]
+    )
+
+
+def step_plainly(
+    problem: Problem,
+    method: Method,
+    multipliers: Array,
+    lrs: Array,
+    mixings: Sequence[Array],
+    records: Integers,
+    key: int,
+    runs: range,
+    dtype: Dtype = "float64",
+    device: str = "cpu",
+) -> Array:
+    """`simulate`, written as the definition reads, for any problem; the same samples, on any torch device."""
+    kind = torch.float64 if dtype == "float64" else torch.float32
+    shape = (len(multipliers), len(lrs), len(runs), problem.dim)
+    x = torch.as_tensor(problem.start, dtype=kind, device=device).expand(shape).clone()
+    velocity = torch.zeros_like(x)
+    averages = [x.double().clone() for _ in mixings]
+    steps = torch.as_tensor(multipliers[:, None, :] * lrs[None, :, None], dtype=kind, device=device)
+    at = {int(record): k for k, record in enumerate(records)}
+    risk = np.empty((len(runs), *shape[:2], len(mixings), len(records)))
+
+    def record(t: int) -> None:
+        for a, average in enumerate(averages):
+            risk[..., a, at[t]] = problem.risk(average).permute(2, 0, 1).cpu().numpy()
+
+    if 0 in at:
+        record(0)
+    for first, last in _blocks(problem, records):
+        sample = [
+            torch.as_tensor(part, device=device) for part in problem.sample(key, runs, first, last - first)
+        ]
+        for t in range(first, last):
+            gradient = problem.gradient(x, *(part[:, t - first] for part in sample))
+            velocity = method.momentum * velocity - steps[:, :, t, None, None] * gradient
+            x = x + velocity
+            for a, mixing in enumerate(mixings):
+                c = torch.as_tensor(mixing[:, t], device=device)[:, None, None, None]
+                averages[a] = (1 - c) * averages[a] + c * x.double()
+            if t + 1 in at:
+                record(t + 1)
+    return np.where(np.isfinite(risk), risk, np.inf)

@@ -1,0 +1,210 @@
+"""The folder of a run: one netCDF file per cell, written atomically, a manifest, and the curves read back.
+
+A cell's file is named after the hash of its content, so one that is there and whole is never computed again.
+Every chunk carries a checksum: a file cut short or altered is noticed when it is read.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import xarray as xr
+
+from experiments.spec import Cell, Spec, cells, changes, resolved
+from theory.arrays import InputError
+
+if TYPE_CHECKING:
+    from experiments.methods import Method
+    from problems.problem import Problem
+    from theory.averaging import Averaging
+    from theory.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Store:
+    """results/<name>/{spec.toml, manifest.json, cells/, figures/, report.md}."""
+
+    folder: Path
+
+    @property
+    def spec_file(self) -> Path:
+        return self.folder / "spec.toml"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.md"
+
+    def cell_file(self, cell: Cell) -> Path:
+        return self.folder / "cells" / f"{cell.key}.nc"
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; empty where nothing was run. InputError where it cannot be read."""
+        try:
+            content: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.manifest_file} cannot be read ({error}); move it away and run again: cells are kept"
+            ) from error
+        return content
+
+    def refuse_changes(self, spec: Spec) -> None:
+        """InputError when the numbers here are another experiment's; title, claims and labels may change."""
+        before = self.manifest()
+        changed = changes(before["spec"], resolved(spec)) if before else {}
+        if changed:
+            lines = [f"  - {key}: was {old!r}, now {new!r}" for key, (old, new) in changed.items()]
+            raise InputError(
+                f"{self.folder} holds the results of another experiment; nothing was run or changed:\n"
+                + "\n".join(lines)
+                + "\nUse `run --out NEWDIR` for a run of its own, or `run --update` to keep the cells that "
+                "still match and compute the missing"
+            )
+
+    def prepare(self) -> None:
+        """Make the folders; InputError where they cannot be written."""
+        try:
+            (self.folder / "cells").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder / "cells"):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {self.folder} ({error.strerror or error}); name another folder with --out"
+            ) from error
+
+    def write_text(self, path: Path, text: str) -> None:
+        with atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def write_manifest(self, content: Mapping[str, Any]) -> None:
+        self.write_text(self.manifest_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def write_cell(self, cell: Cell, data: xr.Dataset) -> None:
+        """One file, whole or not there at all."""
+        checked = {
+            name: {"fletcher32": True, "chunksizes": v.shape} for name, v in data.data_vars.items() if v.size
+        }
+        with atomically(self.cell_file(cell)) as temporary:
+            data.assign_attrs(key=cell.key).to_netcdf(temporary, engine="h5netcdf", encoding=checked)
+
+    def read_cell(self, cell: Cell) -> xr.Dataset:
+        """The cell's data; InputError when the file is missing or not whole."""
+        path = self.cell_file(cell)
+        if not path.exists():
+            raise InputError(f"{path} is missing ({cell.name}); compute it with `ratelab run`")
+        try:
+            with xr.open_dataset(path, engine="h5netcdf") as data:
+                found, key = data.load(), data.attrs.get("key")
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            found, key, reason = xr.Dataset(), None, str(error)
+        else:
+            reason = "it holds another cell"
+        if key != cell.key:
+            raise InputError(
+                f"{path} is damaged ({reason}); `ratelab run` sets it aside and computes it again"
+            )
+        return found
+
+    def whole(self, cell: Cell) -> bool:
+        """Whether the cell is there and can be read to the end; a damaged file is renamed *.corrupt."""
+        path = self.cell_file(cell)
+        if not path.exists():
+            return False
+        try:
+            self.read_cell(cell)
+        except InputError:
+            path.replace(path.with_suffix(".nc.corrupt"))
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A temporary file in the same folder that takes the place of `path` once it is on disk."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Curve(NamedTuple):
+    """One curve of an experiment: one value on every axis. lr is in the file's unit."""
+
+    problem: "Problem"
+    method: "Method"
+    schedule: "Schedule"
+    averaging: "Averaging"
+    lr: float
+    horizon: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run computed, read from its folder when asked. Curves have the coordinate t."""
+
+    spec: Spec
+    store: Store
+
+    def exact(self, curve: Curve) -> xr.DataArray | None:
+        """E f(x̄_t) − f*, dims (t); None where no law is known."""
+        return self._read(curve, "exact")
+
+    def bound(self, curve: Curve) -> xr.DataArray | None:
+        """The worst-case bound for the same iterate, dims (t), NaN where unknown; None if it always is."""
+        return self._read(curve, "bound")
+
+    def runs(self, curve: Curve) -> xr.DataArray:
+        """f(x̄_t) − f* of every run, dims (run, t)."""
+        blocks = [self._select(cell, curve)["risk"] for cell in self._cells(curve) if cell.runs is not None]
+        return xr.concat(blocks, dim="run")
+
+    def _read(self, curve: Curve, name: str) -> xr.DataArray | None:
+        data = self._select(next(cell for cell in self._cells(curve) if cell.runs is None), curve)
+        return data.get(name)
+
+    def _select(self, cell: Cell, curve: Curve) -> xr.Dataset:
+        data = self._load(cell)
+        data = data.sel(schedule=repr(curve.schedule), averaging=repr(curve.averaging), lr=curve.lr)
+        return data.sel(t=data["t"] <= curve.horizon)
+
+    def _cells(self, curve: Curve) -> list[Cell]:
+        home = self.spec.home(curve.schedule, curve.averaging, curve.horizon)
+        return self._by_place[repr(curve.problem), repr(curve.method), home]
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str, int], list[Cell]]:
+        places: dict[tuple[str, str, int], list[Cell]] = {}
+        for cell in cells(self.spec):
+            places.setdefault((cell.problem, cell.method, cell.horizon), []).append(cell)
+        return places
+
+    @cached_property
+    def _load(self) -> Callable[[Cell], xr.Dataset]:
+        return lru_cache(maxsize=32)(self.store.read_cell)
+
+
+def missing(spec: Spec, store: Store) -> list[Cell]:
+    """The cells that have no file yet."""
+    return [cell for cell in cells(spec) if not store.cell_file(cell).exists()]

@@ -1,0 +1,132 @@
+"""What every problem knows and can do: its constants, its exact law where there is one, its samples and its
+gradient.
+
+The state is δ = x − x*, so risk is computed from δ and never as a difference f − f*. Samples are drawn by
+counter (`problems.philox`), then handed to `gradient`: the same sample serves every schedule and learning
+rate.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory import moments
+from theory.arrays import Array, InputError, Integers, record_times
+from theory.averaging import Averaging
+from theory.moments import Law
+from theory.schedules import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Sample: TypeAlias = tuple[NDArray[np.floating[Any]], ...]
+"""What the gradients of a batch of runs at consecutive updates need; arrays have shape (runs, updates, …)."""
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """A convex problem f on R^d with minimiser x*, seen from δ = x − x*."""
+
+    @property
+    def dim(self) -> int:
+        """d."""
+
+    @property
+    def smoothness(self) -> float:
+        """L, the largest eigenvalue of the Hessian."""
+
+    @property
+    def strong_convexity(self) -> float:
+        """μ, the smallest eigenvalue of the Hessian."""
+
+    @property
+    def gradient_bound(self) -> float | None:
+        """G with E‖g‖² ≤ G² everywhere; None where there is none (a quadratic's gradient grows with ‖δ‖)."""
+
+    @property
+    def distance(self) -> float:
+        """D = ‖x_0 − x*‖."""
+
+    @property
+    def start_risk(self) -> float:
+        """f(x_0) − f*."""
+
+    @property
+    def start(self) -> Array:
+        """δ_0, shape (d,), in the coordinates of `gradient`."""
+
+    @property
+    def law(self) -> Law | None:
+        """The exact law of the second moments under SGD and heavy ball; None where none is known."""
+
+    def sample(self, key: int, runs: range, first: int, updates: int) -> Sample:
+        """What the updates first … first + updates − 1 of these runs see."""
+
+    def sample_bytes(self) -> int:
+        """Bytes of one run's sample at one update: engines cut time into blocks by it."""
+
+    def gradient(self, delta: "Tensor", *sample: "Tensor") -> "Tensor":
+        """Stochastic gradients at `delta` (…, runs, d), each run with its own sample (runs, …)."""
+
+    def risk(self, delta: "Tensor") -> "Tensor":
+        """f(x* + δ) − f*, shape (…) for `delta` (…, d)."""
+
+
+def exact_risk(
+    problem: Problem,
+    multipliers: Array,
+    lrs: Array,
+    mixings: Sequence[Array],
+    records: Integers,
+    momentum: float = 0.0,
+) -> Array | None:
+    """E f(x̄_t) − f*, shape (S, n, A, K), as in `theory.moments.exact_risk`; None where no law is known."""
+    if problem.law is None:
+        return None
+    return moments.exact_risk(problem.law, multipliers, lrs, mixings, records, momentum)
+
+
+def gradient_norms(problem: Problem, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array | None:
+    """E‖g_t‖², shape (S, n, T), as in `theory.moments.gradient_norms`; None where no law is known."""
+    if problem.law is None:
+        return None
+    return moments.gradient_norms(problem.law, multipliers, lrs, momentum)
+
+
+def critical_lr(problem: Problem, momentum: float = 0.0) -> float:
+    """The stability limit of a constant step under the problem's own noise (`theory.moments.critical_lr`)."""
+    if problem.law is None:
+        raise InputError(f'the critical step of {problem!r} is not known; give lr_unit = "1/L" or "absolute"')
+    return moments.critical_lr(problem.law, momentum)
+
+
+def risk_curve(
+    problem: Problem,
+    schedule: Schedule,
+    lr: float,
+    horizon: int,
+    averaging: Averaging | None = None,
+    momentum: float = 0.0,
+    records: int = 200,
+) -> tuple[Integers, Array]:
+    """Update counts t and the exact expected risk there, for one schedule at the absolute step `lr`.
+
+    `averaging` is the last iterate by default. InputError where the problem has no exact law.
+
+    >>> from problems.quadratic import Quadratic
+    >>> from problems.spectra import LogUniform
+    >>> from theory.schedules import InversePower
+    >>> quadratic = Quadratic(LogUniform(dim=10, condition_number=10.0))
+    >>> t, risk = risk_curve(quadratic, InversePower(0.5), lr=0.3, horizon=1000)
+    >>> bool(risk[-1] < risk[0])
+    True
+    """
+    times = record_times(horizon, records)
+    multipliers = schedule(horizon)[None]
+    mixing = np.ones_like(multipliers) if averaging is None else averaging(multipliers[0])[None]
+    risk = exact_risk(problem, multipliers, np.array([lr]), [mixing], times, momentum)
+    if risk is None:
+        raise InputError(f"{problem!r} has no exact law of the risk; run it by Monte Carlo instead")
+    return times, risk[0, 0, 0]

@@ -1,0 +1,227 @@
+"""Least squares: with fresh Gaussian features at every update, and on the rows of a table.
+
+Both have gradients z (zᵀδ − ε), averaged over a batch, so their noise is multiplicative: it grows with the
+distance from the minimiser, and the largest stable step lies far below 2/L (`critical_lr`).
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import numpy as np
+from annotated_types import Ge
+
+from problems import philox
+from problems.datasets import load
+from problems.problem import Sample
+from problems.spectra import Spectrum
+from theory.arrays import Array, InputError
+from theory.moments import MINIBATCH_DIM, Additive, LeastSquares, Minibatches
+from theory.notation import value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Batch = Annotated[int, Ge(1)]
+
+
+@value("problem")
+class StreamingLeastSquares:
+    """f(x) = ½ E (zᵀx − y)² − ½σ², z ~ N(0, H), y = zᵀx* + N(0, σ²), every update with `batch` fresh samples.
+
+    `spectrum` gives the eigenvalues of H, `label_sd` is σ; start δ_i = 1/√d in the eigenbasis, so D = 1.
+    """
+
+    spectrum: Spectrum
+    label_sd: Annotated[float, Ge(0.0)] = 1.0
+    batch: Batch = 1
+
+    @property
+    def dim(self) -> int:
+        return self.spectrum.dim
+
+    @property
+    def smoothness(self) -> float:
+        return float(self.spectrum.eigenvalues().max())
+
+    @property
+    def strong_convexity(self) -> float:
+        return float(self.spectrum.eigenvalues().min())
+
+    @property
+    def gradient_bound(self) -> None:
+        return None
+
+    @property
+    def start(self) -> Array:
+        return np.full(self.dim, self.dim**-0.5)
+
+    @property
+    def distance(self) -> float:
+        return float(np.linalg.norm(self.start))
+
+    @property
+    def start_risk(self) -> float:
+        return float(0.5 * self.spectrum.eigenvalues() @ self.start**2)
+
+    @property
+    def law(self) -> LeastSquares:
+        return LeastSquares(self.spectrum.eigenvalues(), self.start, self.label_sd**2, self.batch)
+
+    def sample(self, key: int, runs: range, first: int, updates: int) -> Sample:
+        """z, shape (runs, updates, batch, d), and ε, shape (runs, updates, batch)."""
+        shape = (len(runs), updates, self.batch, self.dim)
+        z = philox.normals(key, runs, first, updates, self.batch * self.dim).reshape(shape)
+        z *= np.sqrt(self.spectrum.eigenvalues()).astype(np.float32)
+        labels = philox.normals(key, runs, first, updates, self.batch, philox.LABELS)
+        return z, labels * np.float32(self.label_sd)
+
+    def sample_bytes(self) -> int:
+        return 4 * self.batch * (self.dim + 1)
+
+    def gradient(self, delta: "Tensor", *sample: "Tensor") -> "Tensor":
+        return _gradient(delta, *sample)
+
+    def risk(self, delta: "Tensor") -> "Tensor":
+        return 0.5 * (delta.new_tensor(self.spectrum.eigenvalues()) * delta**2).sum(-1)
+
+
+@value("problem")
+class TableLeastSquares:
+    """f(x) = (1/2n) Σ (z_jᵀx − y_j)² over the n rows of a table, with minibatches of its rows.
+
+    `table` names it ("diabetes", "airfoil", "line"; see `problems.datasets`). Columns and targets of the two
+    real tables are standardised (mean 0, variance 1), the line's points are as printed; every row ends with a
+    1, the intercept. `batch` rows are drawn per update: with `replacement` independently (exact law up to 32
+    columns), without it epoch by epoch from a fresh permutation, the last batch of an epoch taking what is
+    left (exact only when the batch is the whole table: gradient descent). `initial` is x_0, zero by default.
+    """
+
+    table: Literal["diabetes", "airfoil", "line"] = "diabetes"
+    batch: Batch = 1
+    replacement: bool = True
+    initial: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        n, d = self._rows.features.shape
+        if self.batch > n:
+            raise InputError(
+                f"TableLeastSquares: batch is {self.batch} and {self.table!r} has {n} rows; give at most {n}"
+            )
+        if self.initial is not None and len(self.initial) != d:
+            raise InputError(
+                f"TableLeastSquares: initial has {len(self.initial)} numbers; {self.table!r} needs {d}, "
+                "the intercept last"
+            )
+
+    @property
+    def _rows(self) -> "_Rows":
+        return _rows(self.table)
+
+    @property
+    def full(self) -> bool:
+        """Whether every update sees every row once: gradient descent."""
+        return not self.replacement and self.batch == len(self._rows.residuals)
+
+    @property
+    def dim(self) -> int:
+        return len(self._rows.eigenvalues)
+
+    @property
+    def smoothness(self) -> float:
+        return float(self._rows.eigenvalues.max())
+
+    @property
+    def strong_convexity(self) -> float:
+        return float(self._rows.eigenvalues.min())
+
+    @property
+    def gradient_bound(self) -> None:
+        return None
+
+    @property
+    def start(self) -> Array:
+        """δ_0 = x_0 − x* in the eigenbasis of the Hessian."""
+        initial = np.zeros(self.dim) if self.initial is None else np.array(self.initial)
+        return np.asarray((initial - self._rows.minimiser) @ self._rows.basis)
+
+    @property
+    def distance(self) -> float:
+        return float(np.linalg.norm(self.start))
+
+    @property
+    def start_risk(self) -> float:
+        return float(0.5 * self._rows.eigenvalues @ self.start**2)
+
+    @property
+    def minimum(self) -> float:
+        """f* = ½ of the mean squared residual at the minimiser."""
+        return float(0.5 * np.mean(self._rows.residuals**2))
+
+    @property
+    def law(self) -> Minibatches | Additive | None:
+        rows = self._rows
+        if self.full:
+            return Additive(rows.eigenvalues, self.start, np.zeros(self.dim))
+        if not self.replacement or self.dim > MINIBATCH_DIM:
+            return None
+        return Minibatches(rows.eigenvalues, self.start, rows.features, rows.residuals, self.batch)
+
+    def sample(self, key: int, runs: range, first: int, updates: int) -> Sample:
+        """z (runs, updates, batch, d), in the eigenbasis, and ε = y − zᵀx* (runs, updates, batch)."""
+        rows, n = self._rows, len(self._rows.residuals)
+        if self.replacement:
+            drawn = philox.integers(key, runs, first, updates, self.batch, n)
+            return rows.features[drawn], rows.residuals[drawn]
+        per_epoch = -(-n // self.batch)
+        epochs = range(first // per_epoch, (first + updates - 1) // per_epoch + 1)
+        order = np.argsort(
+            philox.words(key, runs, epochs.start, len(epochs), n, philox.ROWS), axis=-1, kind="stable"
+        )
+        padded = np.full((len(runs), len(epochs), per_epoch * self.batch), -1)
+        padded[..., :n] = order
+        offset = first - epochs.start * per_epoch
+        drawn = padded.reshape(len(runs), -1, self.batch)[:, offset : offset + updates]
+        # gradients divide by `batch`: a short batch is padded by zero rows and scaled to divide by its size
+        scale = np.sqrt(self.batch / np.count_nonzero(drawn >= 0, axis=-1, keepdims=True)) * (drawn >= 0)
+        return rows.features[drawn] * scale[..., None], rows.residuals[drawn] * scale
+
+    def sample_bytes(self) -> int:
+        return 8 * self.batch * (self.dim + 1)
+
+    def gradient(self, delta: "Tensor", *sample: "Tensor") -> "Tensor":
+        return _gradient(delta, *sample)
+
+    def risk(self, delta: "Tensor") -> "Tensor":
+        return 0.5 * (delta.new_tensor(self._rows.eigenvalues) * delta**2).sum(-1)
+
+
+class _Rows(NamedTuple):
+    """A table seen from its minimiser: Hessian = basis · diag(eigenvalues) · basisᵀ, features in that one."""
+
+    eigenvalues: Array
+    basis: Array
+    minimiser: Array
+    features: Array
+    residuals: Array
+
+
+@lru_cache(maxsize=8)
+def _rows(name: str) -> _Rows:
+    table = load(name)
+    columns, targets = table.features, table.targets
+    if name != "line":
+        columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+        targets = (targets - targets.mean()) / targets.std()
+    design = np.column_stack([columns, np.ones(len(targets))])
+    minimiser = np.asarray(np.linalg.lstsq(design, targets)[0], dtype=np.float64)
+    eigenvalues, basis = np.linalg.eigh(design.T @ design / len(targets))
+    return _Rows(eigenvalues, basis, minimiser, design @ basis, targets - design @ minimiser)
+
+
+def _gradient(delta: "Tensor", z: "Tensor", labels: "Tensor") -> "Tensor":
+    """Mean over the batch of z (zᵀδ − ε): δ (…, runs, d), z (runs, batch, d), ε (runs, batch)."""
+    import torch
+
+    z, labels = z.to(delta), labels.to(delta)
+    residual = torch.einsum("...rd,rbd->...rb", delta, z) - labels
+    return torch.einsum("...rb,rbd->...rd", residual, z) / z.shape[-2]

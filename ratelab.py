@@ -1,0 +1,737 @@
+"""The front door: the command line, thin, and `import ratelab` with the public names, loaded when asked for.
+
+Every command prints what it wrote and where. Exit codes: 0 as expected, 1 a verdict contradicts its
+expectation, 2 bad input, 3 a verdict is unexpectedly undecided, 4 cells failed, 70 internal error, 130
+interrupted.
+"""
+
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from experiments.claims import Judgement, judge as judge
+    from experiments.execute import Report
+    from experiments.methods import SGD as SGD, HeavyBall as HeavyBall
+    from experiments.spec import Claim as Claim, Selector as Selector, Spec as Spec, load as load
+    from experiments.store import Curve as Curve, Results as Results, Store as Store
+    from problems.noise import (
+        Gaussian as Gaussian,
+        NoNoise as NoNoise,
+        Rademacher as Rademacher,
+        StudentT as StudentT,
+    )
+    from problems.problem import (
+        Problem as Problem,
+        critical_lr as critical_lr,
+        exact_risk as exact_risk,
+        gradient_norms as gradient_norms,
+        risk_curve as risk_curve,
+    )
+    from problems.quadratic import Quadratic as Quadratic, Rotated as Rotated
+    from problems.regression import (
+        StreamingLeastSquares as StreamingLeastSquares,
+        TableLeastSquares as TableLeastSquares,
+    )
+    from problems.spectra import (
+        Given as Given,
+        LogUniform as LogUniform,
+        MarchenkoPastur as MarchenkoPastur,
+        PowerLaw as PowerLaw,
+        TwoCluster as TwoCluster,
+        UniformSpectrum as UniformSpectrum,
+    )
+    from theory.arrays import (
+        Array,
+        InputError as InputError,
+        record_times as record_times,
+        suffix_sum as suffix_sum,
+    )
+    from theory.averaging import (
+        Averaging as Averaging,
+        ExponentialMovingAverage as ExponentialMovingAverage,
+        Last as Last,
+        PolynomialDecay as PolynomialDecay,
+        StepWeighted as StepWeighted,
+        StochasticWeightAveraging as StochasticWeightAveraging,
+        Tail as Tail,
+        Uniform as Uniform,
+    )
+    from theory.bounds import Bound as Bound
+    from theory.combine import Cooldown as Cooldown, Scaled as Scaled, Then as Then, Warmup as Warmup
+    from theory.notation import catalogue as catalogue, expand as expand, parse as parse, value as value
+    from theory.rates import Rate as Rate
+    from theory.schedules import (
+        Constant as Constant,
+        Cosine as Cosine,
+        Exponential as Exponential,
+        InversePower as InversePower,
+        Linear as Linear,
+        MultiStep as MultiStep,
+        Polynomial as Polynomial,
+        Schedule as Schedule,
+        Step as Step,
+        Triangular as Triangular,
+        WarmupStableDecay as WarmupStableDecay,
+        facts as facts,
+        multipliers as multipliers,
+    )
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "theory.arrays": "InputError record_times suffix_sum",
+    "theory.notation": "catalogue expand parse value",
+    "theory.schedules": "Schedule Constant InversePower Linear Polynomial Cosine Exponential Step MultiStep "
+    "Triangular WarmupStableDecay facts multipliers",
+    "theory.combine": "Warmup Cooldown Then Scaled",
+    "theory.averaging": "Averaging Last Uniform StepWeighted Tail PolynomialDecay ExponentialMovingAverage "
+    "StochasticWeightAveraging",
+    "theory.rates": "Rate",
+    "theory.bounds": "Bound",
+    "problems.problem": "Problem exact_risk gradient_norms critical_lr risk_curve",
+    "problems.spectra": "UniformSpectrum LogUniform TwoCluster PowerLaw MarchenkoPastur Given",
+    "problems.noise": "Gaussian StudentT Rademacher NoNoise",
+    "problems.quadratic": "Quadratic Rotated",
+    "problems.regression": "StreamingLeastSquares TableLeastSquares",
+    "experiments.methods": "SGD HeavyBall",
+    "experiments.spec": "Spec Claim Selector load",
+    "experiments.store": "Store Results Curve",
+    "experiments.claims": "judge",
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+__all__ = ["__version__", "main", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'ratelab' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
+
+
+EXAMPLE = """\
+# A ratelab experiment: every combination of the lists below is computed.
+# Check and run it with
+#   ratelab run {name}
+#   ratelab verdict {name}
+#   ratelab figure results/{stem}
+
+title = "Does c/sqrt(t) give t^-1/2?"
+
+# Values are written as in Python; `ratelab list` shows what there is.
+# Braces make a grid: "InversePower({{0, 0.5}})".
+# A legend of your own: {{label = "ours", value = "InversePower(0.5)"}}.
+problems   = ["Quadratic(LogUniform(dim=20, condition_number=10.0), noise=Gaussian(sd=1.0))"]
+methods    = ["SGD()"]                      # or "HeavyBall(momentum=0.9)"
+schedules  = ["Constant()", "InversePower(0.5)", "Warmup(Cosine(), length=0.05)"]
+averagings = ["Last()", "Uniform()"]
+
+lr      = [0.3]                             # times the schedule's multipliers
+lr_unit = "1/L"                             # or "absolute", "1/mu", "critical", "D/(G sqrt T)"
+
+horizons = [1_000_000]                      # numbers of updates
+records  = 60                               # log-spaced times at which the risk is kept
+runs     = 128                              # Monte Carlo runs; at least 64 where no exact risk is known
+seed     = 0
+dtype    = "float64"                        # or "float32"
+
+# A claim selects curves by value; what is left out is the file's only one, "*" is each of them.
+[[claims]]
+sentence  = "the last iterate of c/sqrt(t) steps decays like t^-1/2"
+schedule  = "InversePower(0.5)"
+averaging = "Last()"
+rate      = "t^-1/2"                        # or "1/t", "log(t)/t", "t^0", ...
+relation  = "equals"                        # or "at_most" (O), "at_least" (Omega): they speak of the risk
+
+[[claims]]
+sentence  = "its average decays like 1/t"
+schedule  = "InversePower(0.5)"
+averaging = "Uniform()"
+rate      = "1/t"
+
+[[claims]]
+sentence  = "a constant step decays like t^-1/2, too"
+schedule  = "Constant()"
+averaging = "Last()"
+rate      = "t^-1/2"
+expect    = "refuted"                       # a file may hold claims that ought to fail
+
+[[claims]]
+sentence  = "warmup and cosine end below half of what the constant step reaches"
+schedule  = "Warmup(Cosine(), length=0.05)"
+averaging = "Last()"
+against   = {{schedule = "Constant()"}}       # a ratio: risk at the longest horizon over that of this curve
+value     = 0.5
+relation  = "at_most"
+"""
+
+app = typer.Typer(
+    help="A laboratory for learning-rate schedules on convex problems: "
+    "exact risk, bounds, Monte Carlo, verdicts, figures.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of data sets (otherwise RATELAB_DATA, or the download cache)."),
+]
+Imports = Annotated[
+    list[Path] | None,
+    typer.Option("--import", help="A Python file of your own schedules, problems, ...; may be repeated."),
+]
+Out = Annotated[Path | None, typer.Option(help="Results folder (otherwise results/NAME).")]
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.toml")) -> None:
+    """Write a commented example file that runs in seconds.
+
+    Example: [bold]ratelab init my.toml[/bold]
+    """
+    from theory.arrays import InputError
+
+    if path.exists():
+        raise InputError(f"{path} exists and is left as it is; give another name")
+    try:
+        path.write_text(EXAMPLE.format(name=path, stem=path.stem), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; give a path in a writable folder"
+        ) from error
+    print(f"wrote {path}; next: ratelab run {path}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="schedules, averagings, spectra, noises, problems, methods or figures."),
+    ] = None,
+    imports: Imports = None,
+) -> None:
+    """Show what can be named in a file: each value with its fields and the first line of its description.
+
+    Example: [bold]ratelab list schedules[/bold]
+    """
+    from experiments.spec import fill_catalogue, import_file
+    from theory.arrays import InputError
+    from theory.notation import catalogue
+
+    fill_catalogue()
+    for path in imports or []:
+        import_file(path)
+    kinds = {"spectra": "spectrum"} | {
+        k + "s": k for k in ("schedule", "averaging", "noise", "problem", "method")
+    }
+    known = sorted([*kinds, "figures"])
+    if kind is not None and kind not in known:
+        raise InputError(f"{kind!r} is no kind of thing; allowed: {', '.join(known)}")
+    for name in known if kind is None else [kind]:
+        if name == "figures":
+            rows = [[figure, first_line(text)] for figure, text in figures()]
+            print_table(name, ["name", "caption"], rows)
+        else:
+            rows = [[c, fields_of(cls), first_line(cls.__doc__)] for c, cls in catalogue(kinds[name]).items()]
+            print_table(name, ["name", "fields", "what it is"], rows)
+
+
+@app.command()
+def preview(
+    schedule: Annotated[
+        str,
+        typer.Argument(
+            help='A schedule in the notation, or an experiment file: "Warmup(Cosine(), length=0.05)"'
+        ),
+    ],
+    horizon: Annotated[int, typer.Option(help="Updates T.")] = 1000,
+    lr: Annotated[float, typer.Option(help="What the multipliers are multiplied by.")] = 1.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the picture to this .png, .pdf or .svg file.")
+    ] = None,
+    imports: Imports = None,
+) -> None:
+    """Show a schedule before anything is run: its values, a plot in the terminal and a picture.
+
+    Example: [bold]ratelab preview "Warmup(Cosine(), length=0.05)" --lr 0.3 --out cosine.png[/bold]
+    """
+    from theory.arrays import InputError
+    from theory.schedules import multipliers
+
+    if horizon < 1:
+        raise InputError(f"--horizon is {horizon}; give at least 1 update")
+    if not 0 < lr < float("inf"):
+        raise InputError(f"--lr is {lr}; give a number > 0")
+    steps: dict[str, Array] = {}
+    for legend, value in previewed(schedule, imports or []):
+        steps[legend] = lr * multipliers(value, horizon)
+        print(f"\n{legend}" if legend == repr(value) else f"\n{legend}: {value!r}")
+        for name, meaning in durations(value):
+            print(f"  {name}: {meaning}")
+        s = steps[legend]
+        times = sorted({round(k * (horizon - 1) / 10) for k in range(11)})
+        print_table("", ["t", *map(str, times)], [["step", *(f"{s[t]:.4g}" for t in times)]])
+        print("\n".join(terminal_plot(s)))
+    if out is None:
+        print("\n--out FILE.png writes a picture")
+    else:
+        from paper_figures import _results
+
+        print(f"\nwrote {_results.save_preview(steps, out)}")
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="An experiment file; `ratelab init` writes one.")],
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print cells, memory and seconds to expect; run nothing.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes (otherwise as many as cores).")
+    ] = None,
+    data: Data = None,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Take over a changed file: keep matching cells, compute the missing."),
+    ] = False,
+    imports: Imports = None,
+) -> None:
+    """Compute what is missing of an experiment. An interrupted run goes on where it stopped.
+
+    Example: [bold]ratelab run examples/decay_rates.toml --workers 2[/bold]
+    """
+    from experiments import cost, execute
+    from experiments.spec import cells, load
+    from experiments.store import Store, missing
+    from theory.arrays import InputError
+
+    use_data(data)
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers is {workers}; give at least 1")
+    spec = load(file, imports or [])
+    store = Store(out or results_folder(file))
+    todo = missing(spec, store)
+    workers = workers or execute.default_workers(len(todo))
+    if dry_run:
+        rows = [
+            [e.part, str(e.cells), e.engine, f"{e.bytes / 2**20:,.0f} MiB", f"{e.seconds:,.1f} s"]
+            for e in cost.expect(todo)
+        ]
+        print_table(
+            f"{len(todo)} of {len(cells(spec))} cells to compute",
+            ["part", "cells", "engine", "memory each", "time"],
+            rows,
+        )
+        total = cost.seconds(todo, workers)
+        print(f"about {total:,.0f} s with {workers} worker{'s'[: workers - 1]}; nothing was run or written")
+        return
+    try:
+        with progress("cells") as report:
+            outcome = execute.run(spec, file.read_text(encoding="utf-8"), store, workers, update, report)
+    except KeyboardInterrupt:
+        kept = len(cells(spec)) - len(missing(spec, store))
+        print(
+            f"interrupted; {kept} of {len(cells(spec))} cells are kept in {store.folder}: run again to go on",
+            file=sys.stderr,
+        )
+        raise
+    print(f"wrote {store.folder}: {outcome.computed} cells computed, {outcome.kept} kept")
+    if outcome.failed:
+        for name, error in outcome.failed.items():
+            print(f"failed: {name}: {error}", file=sys.stderr)
+        print(
+            f"{len(outcome.failed)} cells failed; details in {store.manifest_file}; run again to retry them",
+            file=sys.stderr,
+        )
+        raise typer.Exit(4)
+    print(f"next: ratelab verdict {store.folder}")
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="A results folder.")], data: Data = None, imports: Imports = None
+) -> None:
+    """Say what of an experiment is computed, missing, failed or set aside.
+
+    Example: [bold]ratelab status results/decay_rates[/bold]
+    """
+    from experiments.spec import cells
+
+    use_data(data)
+    store, spec = opened(run, imports or [])
+    manifest = store.manifest()
+    every = cells(spec)
+    done = [cell for cell in every if store.cell_file(cell).exists()]
+    notes = manifest.get("cells", {})
+    failed = [notes[c.key]["cell"] for c in every if c not in done and "error" in notes.get(c.key, {})]
+    aside = len(list((store.folder / "cells").glob("*.corrupt")))
+    print(f"{store.folder}: {spec.title}")
+    print(
+        f"  {len(done)} of {len(every)} cells computed, {len(failed)} failed, {aside} damaged files set aside"
+    )
+    print(f"  started {manifest.get('started')}, ended {manifest.get('finished') or 'not yet, or killed'}")
+    for name in failed:
+        print(f"  failed: {name}")
+    if len(done) < len(every):
+        print(f"  go on with: ratelab run {store.spec_file} --out {store.folder}")
+
+
+@app.command()
+def verdict(
+    run: Annotated[Path, typer.Argument(help="A results folder, or the file it was made from.")],
+    data: Data = None,
+    imports: Imports = None,
+) -> None:
+    """Judge the claims: a table, the reasons, and a report beside the results.
+
+    Exit code 0: every verdict is as expected; 1: one contradicts; 3: one is unexpectedly undecided.
+    Example: [bold]ratelab verdict results/decay_rates[/bold]
+    """
+    from experiments import claims
+    from experiments.store import Results
+    from theory.arrays import InputError
+
+    use_data(data)
+    store, spec = opened(run, imports or [])
+    if not spec.claims:
+        raise InputError(
+            f"{store.spec_file} holds no [[claims]]; add one to your file, and give that file to verdict"
+        )
+    require_complete(spec, store)
+    judgements = claims.judge(Results(spec, store))
+    report(spec, store, judgements)
+    raise typer.Exit(claims.exit_code(judgements))
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="A named figure (`ratelab list figures`) or a results folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to (otherwise figures/, or the results' own).")
+    ] = None,
+    data: Data = None,
+    imports: Imports = None,
+) -> None:
+    """Draw a figure of the gallery, or one's own results, as PDF, PNG and CSV.
+
+    Own results: risk against updates per schedule, exact line, Monte Carlo band (95 % pointwise interval of
+    the mean), bound, and the slopes claimed. Example: [bold]ratelab figure results/decay_rates[/bold]
+    """
+    from theory.arrays import InputError
+
+    use_data(data)
+    known = [figure for figure, _ in figures()]
+    if name in known:
+        from paper_figures.__main__ import make
+
+        made = make(name, out or Path("figures"))
+        print(made)
+        raise typer.Exit(0 if made.as_expected else 1)
+    if not Path(name).exists():
+        raise InputError(f"{name} is neither a figure nor a results folder; figures: {', '.join(known)}")
+    from experiments.store import Results
+    from paper_figures import _results
+
+    store, spec = opened(Path(name), imports or [])
+    require_complete(spec, store)
+    for path in _results.save(Results(spec, store), out or store.figures):
+        print(f"wrote {path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation: whose packages these are, versions, threads, folders, devices."""
+    import importlib.metadata
+    import platform
+    import tempfile
+
+    from theory.arrays import InputError
+
+    here = Path(__file__).resolve().parent
+    strangers = []
+    for package in ("theory", "problems", "experiments", "paper_figures"):
+        found = Path(importlib.import_module(package).__file__ or "").resolve().parent
+        print(f"{package}: {found}")
+        if found != here / package:
+            strangers.append(f"{package} is imported from {found}, not from {here / package}")
+    if strangers:
+        raise InputError("; ".join(strangers) + "; run from another folder, or rename yours")
+    import numba
+    import torch
+
+    names = ("ratelab", "numpy", "scipy", "numba", "torch", "xarray", "h5netcdf", "matplotlib")
+    print(
+        f"python {platform.python_version()}, "
+        + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
+    )
+    print(f"threads: numba {numba.get_num_threads()}, torch {torch.get_num_threads()}; a cell takes one")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    print(f"torch device: {device}; cells are computed on the cpu")
+    folder = os.environ.get("RATELAB_DATA")
+    print(
+        f"data: {folder or 'download cache'} (RATELAB_DATA)"
+        + ("" if not folder or Path(folder).is_dir() else ": no such folder")
+    )
+    place = Path("results") if Path("results").exists() else Path()
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            print(f"results: {Path('results').resolve()} can be written")
+    except OSError as error:
+        raise InputError(
+            f"{place.resolve()} cannot be written ({error.strerror}); work in another folder, or give --out"
+        ) from error
+
+
+# What the commands share
+
+
+def results_folder(file: Path) -> Path:
+    """results/NAME of an experiment file NAME.toml."""
+    return Path("results") / file.stem
+
+
+def opened(run: Path, imports: Sequence[Path]) -> "tuple[Store, Spec]":
+    """The results of a folder, or those of a file with its present claims."""
+    from experiments.spec import load
+    from experiments.store import Store
+    from theory.arrays import InputError
+
+    from_file = run.suffix == ".toml"
+    store = Store(results_folder(run) if from_file else run)
+    if not store.spec_file.exists():
+        raise InputError(
+            f"{store.folder} holds no results; `ratelab run FILE --out {store.folder}` makes some"
+        )
+    spec = load(run if from_file else store.spec_file, imports)
+    store.refuse_changes(spec)
+    return store, spec
+
+
+def require_complete(spec: "Spec", store: "Store") -> None:
+    """Exit code 4 when cells have failed; InputError when some are yet to be computed."""
+    from experiments.store import missing
+    from theory.arrays import InputError
+
+    lacking = missing(spec, store)
+    if not lacking:
+        return
+    notes = store.manifest().get("cells", {})
+    failed = [cell.name for cell in lacking if "error" in notes.get(cell.key, {})]
+    again = f"ratelab run {store.spec_file} --out {store.folder}"
+    if failed:
+        print(
+            "\n".join(f"failed: {name}" for name in failed)
+            + f"\ndetails in {store.manifest_file}; retry with: {again}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(4)
+    raise InputError(f"{len(lacking)} cells of {store.folder} are not computed yet; go on with: {again}")
+
+
+def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> None:
+    """The verdicts on the terminal and in report.md."""
+    columns = ["claim", "number", "interval", "window", "claimed", "verdict", "expected"]
+    table, reasons = [], []
+    for number, judgement in enumerate(judgements, 1):
+        claim = judgement.claim
+        source = f" ({claim.source})" if claim.source else ""
+        mark = "" if judgement.as_expected else ", NOT AS EXPECTED"
+        reasons.append(f"{number}. {claim.sentence}{source}: **{judgement.status}**{mark}")
+        for row in judgement.rows:
+            axes = ("problem", "method", "schedule", "averaging")
+            chosen = {axis: spec.label(getattr(row.select, axis)) for axis in axes}
+            told = "".join(f" ({chosen[axis]})" for axis in axes if getattr(claim.select, axis) == "*")
+            table.append([f"{number}. {claim.sentence}{told}", *judgement.cells(row)])
+            selected = ", ".join(chosen.values())
+            notes = "".join(f"; {note}" for note in row.verdict.notes)
+            reasons.append(
+                f"   - {selected}, lr {row.select.lr} ({spec.lr_unit}): {row.verdict.reason}{notes}"
+            )
+    shared = " (intervals of Monte Carlo verdicts share the 95 %: Bonferroni)" if spec.bonferroni else ""
+    surprises = sum(not judgement.as_expected for judgement in judgements)
+    count = f"claims: {len(judgements)}, rows: {len(table)}{shared}; {surprises} not as expected"
+    print_table(spec.title, columns, table)
+    print("\n".join(reasons).replace("**", ""))
+    print(count)
+    lines = [
+        [cell.replace("|", "\\|") for cell in line] for line in [columns, ["---"] * len(columns), *table]
+    ]
+    markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = (
+        f"# {spec.title or store.folder.name}\n\n{markdown}\n\n{count}\n\n## Reasons\n\n"
+        + "\n".join(reasons)
+        + "\n"
+    )
+    store.write_text(store.report_file, text)
+    print(f"wrote {store.report_file}")
+
+
+def use_data(folder: Path | None) -> None:
+    """Data sets are looked for in the folder that RATELAB_DATA names, here and in the worker processes."""
+    from theory.arrays import InputError
+
+    if folder is not None:
+        if not folder.is_dir():
+            raise InputError(f"--data {folder}: no such folder")
+        os.environ["RATELAB_DATA"] = str(folder.resolve())
+
+
+def previewed(schedule: str, imports: Sequence[Path]) -> "list[tuple[str, Schedule]]":
+    """(legend, schedule) of a text in the notation, or of an experiment file."""
+    from theory.notation import expand
+
+    if imports:
+        from experiments.spec import import_file
+
+        for path in imports:
+            import_file(path)
+    if schedule.endswith(".toml"):
+        from experiments.spec import schedules_of
+
+        return schedules_of(Path(schedule))
+    return [(repr(value), value) for value in expand(schedule, "schedule")]  # type: ignore[misc]
+
+
+def durations(value: object) -> Iterator[tuple[str, str]]:
+    """Name and meaning of every duration in a value: 1 is an update, 1.0 the whole horizon."""
+    import dataclasses
+    import typing
+
+    from theory.notation import describe
+
+    hints = typing.get_type_hints(type(value), include_extras=True)
+    for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
+        content = getattr(value, field.name)
+        parts = content if isinstance(content, tuple) else (content,)
+        if "fraction of the horizon" in describe(hints[field.name]):
+            spoken = [
+                f"{100 * p:g} % of T" if isinstance(p, float) else f"{p} update{'s' if p != 1 else ''}"
+                for p in parts
+            ]
+            yield f"{type(value).__name__}.{field.name}", ", ".join(spoken)
+        for part in parts:
+            if dataclasses.is_dataclass(part):
+                yield from durations(part)
+
+
+def terminal_plot(values: "Array", width: int = 64, height: int = 8) -> list[str]:
+    """Values against their index as block characters, from 0 to their maximum."""
+    import numpy as np
+
+    top = float(values.max())
+    at = np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)
+    eighths = np.round(values[at] / (top or 1.0) * height * 8).astype(int)
+    lines = [
+        "".join(" ▁▂▃▄▅▆▇█"[min(max(e - 8 * row, 0), 8)] for e in eighths) for row in reversed(range(height))
+    ]
+    return [f"{top:9.3g} |{lines[0]}", *(f"{'':9} |{line}" for line in lines[1:-1]), f"{0:9} |{lines[-1]}"]
+
+
+def figures() -> list[tuple[str, str]]:
+    """Name and caption of every figure: the modules of paper_figures, read without importing them."""
+    import ast
+
+    files = sorted((Path(__file__).parent / "paper_figures").glob("[!_]*.py"))
+    return [(f.stem, ast.get_docstring(ast.parse(f.read_text(encoding="utf-8"))) or "") for f in files]
+
+
+def first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]
+
+
+def fields_of(cls: type) -> str:
+    """Fields of a value and their defaults, as they are written."""
+    import dataclasses
+
+    def one(field: dataclasses.Field[Any]) -> str:
+        return field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default!r}"
+
+    return ", ".join(map(one, dataclasses.fields(cls)))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal; in a pipe as wide as it needs to be, so that nothing is cut."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def progress(what: str) -> "Iterator[Report]":
+    """A reporter of (done, of how many): a bar on a terminal, otherwise a line at most every ten seconds."""
+    import time
+
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def lines(done: int, total: int) -> None:
+            nonlocal last
+            if done == total or time.monotonic() - last > 10:
+                last = time.monotonic()
+                print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+
+        yield lines
+        return
+    from rich.console import Console
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; always ends in SystemExit with one of the exit codes above."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        app(arguments, prog_name="ratelab")
+    except Exception as error:
+        from theory.arrays import InputError
+
+        if isinstance(error, InputError):
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        traceback.print_exc()
+        sys.exit(70)
+
+
+if __name__ == "__main__":
+    main()

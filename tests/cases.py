@@ -1,0 +1,66 @@
+"""What several test files run through: one member of each averaging, problems of every kind, and the
+textbook's two-dimensional example."""
+
+import numpy as np
+
+from problems.noise import Gaussian, NoNoise, Rademacher, StudentT
+from problems.problem import Problem
+from problems.quadratic import Quadratic, Rotated
+from problems.regression import StreamingLeastSquares, TableLeastSquares
+from problems.spectra import Given, LogUniform, UniformSpectrum
+from theory.arrays import Array
+from theory.averaging import (
+    Averaging,
+    ExponentialMovingAverage,
+    Last,
+    PolynomialDecay,
+    StepWeighted,
+    StochasticWeightAveraging,
+    Tail,
+    Uniform,
+)
+
+AVERAGINGS: list[Averaging] = [
+    Last(),
+    Uniform(),
+    StepWeighted(),
+    Tail(0.5),
+    PolynomialDecay(3.0),
+    ExponentialMovingAverage(0.9, start=5),
+    StochasticWeightAveraging(start=0.25, cycle=4),
+]
+
+PROBLEMS: list[Problem] = [
+    Quadratic(Given((2.0, 4.0)), Gaussian(), initial=(-5.0, -2.0)),
+    Quadratic(LogUniform(dim=7, condition_number=100.0), Gaussian(0.5, "hessian")),
+    Quadratic(UniformSpectrum(dim=3, condition_number=4.0), StudentT(df=12.0, sd=0.7)),
+    Quadratic(LogUniform(dim=5, condition_number=10.0), Rademacher(0.3, "hessian")),
+    Quadratic(Given((1.0, 0.25)), NoNoise()),
+    Rotated(Quadratic(LogUniform(dim=4, condition_number=10.0), Gaussian(0.5, "hessian")), seed=3),
+    StreamingLeastSquares(LogUniform(dim=5, condition_number=10.0), label_sd=0.5),
+    StreamingLeastSquares(UniformSpectrum(dim=3, condition_number=2.0), batch=4),
+    TableLeastSquares("line", batch=1),
+    TableLeastSquares("line", batch=5, replacement=False),
+    TableLeastSquares("line", batch=32, replacement=False, initial=(0.9, 0.1)),
+    TableLeastSquares("diabetes", batch=8),
+    TableLeastSquares("diabetes", batch=100, replacement=False),
+]
+
+# Dive into Deep Learning 12.4: f = x₁² + 2x₂², N(0, 1) on each gradient coordinate, start (−5, −2), lr 0.1.
+# The book's counter starts at 1 and is incremented before use.
+D2L = Quadratic(Given((2.0, 4.0)), Gaussian(), initial=(-5.0, -2.0))
+D2L_LR = 0.1
+D2L_EXPONENTIAL = np.exp(-0.1 * np.arange(2, 1002))
+D2L_POLYNOMIAL = (1 + 0.1 * np.arange(2, 52)) ** -0.5
+D2L_CONSTANT = np.ones(50)
+
+
+def mixings(multipliers: Array, averagings: list[Averaging] = AVERAGINGS) -> list[Array]:
+    """The weights of each averaging for every row of `multipliers` (S, T)."""
+    return [np.stack([averaging(row) for row in multipliers]) for averaging in averagings]
+
+
+def schedules(horizon: int) -> Array:
+    """Three rows (3, T): constant, 1/√t, and one that pauses."""
+    t = np.arange(horizon)
+    return np.stack([np.ones(horizon), (1 + t) ** -0.5, np.where(t % 5 == 3, 0.0, 0.7)])

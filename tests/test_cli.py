@@ -1,0 +1,325 @@
+"""The command line from end to end, its exit codes, and what it says about bad input."""
+
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import ratelab
+
+FILE = """
+title = "tiny"
+problems = ["Quadratic(UniformSpectrum(dim=2, condition_number=1.25))"]
+schedules = ["InversePower(0.5)", "Constant()"]
+lr = [0.5]
+lr_unit = "1/L"
+horizons = [10_000]
+runs = 8
+records = 50
+
+[[claims]]
+sentence = "c/sqrt(t) gives t^-1/2"
+schedule = "InversePower(0.5)"
+rate = "t^-1/2"
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """Exit code and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """`ratelab` called in a folder of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> Said:
+        with pytest.raises(SystemExit) as exited:
+            ratelab.main(arguments)
+        out, err = self.capsys.readouterr()
+        assert "Traceback" not in err or exited.value.code == 70
+        return Said(int(exited.value.code or 0), out, err)
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RATELAB_DATA", raising=False)
+    return Shell(capsys)
+
+
+def write(text: str = FILE, name: str = "tiny.toml") -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_from_a_file_to_a_verdict_and_a_figure(shell: Shell) -> None:
+    file = write()
+    dry = shell("run", file, "--dry-run")
+    assert dry.code == 0
+    assert "2 of 2 cells to compute" in dry.out
+    assert "MiB" in dry.out
+    assert not Path("results").exists()
+    ran = shell("run", file, "--workers", "1")
+    assert (ran.code, Path("results/tiny/manifest.json").exists()) == (0, True)
+    assert "wrote results/tiny: 2 cells computed, 0 kept" in ran.out
+    assert "0 cells computed, 2 kept" in shell("run", file).out
+    status = shell("status", "results/tiny")
+    assert "2 of 2 cells computed, 0 failed" in status.out
+    for target in ("results/tiny", file):
+        verdict = shell("verdict", target)
+        assert verdict.code == 0
+        assert "supported" in verdict.out
+        assert "wrote results/tiny/report.md" in verdict.out
+    report = Path("results/tiny/report.md").read_text(encoding="utf-8")
+    assert report.startswith("# tiny\n")
+    assert "| 1. c/sqrt(t) gives t^-1/2 |" in report
+    drawn = shell("figure", "results/tiny")
+    assert drawn.code == 0
+    names = {path.name for path in Path("results/tiny/figures").iterdir()}
+    assert names == {"risk-1.pdf", "risk-1.png", "risk-1.csv"}
+    before = Path("results/tiny/figures/risk-1.pdf").read_bytes()
+    shell("figure", "results/tiny", "--out", "again")
+    assert Path("again/risk-1.pdf").read_bytes() == before
+    lines = Path("again/risk-1.csv").read_text().splitlines()
+    assert lines[0] == "problem,method,schedule,averaging,lr,t,exact,mean,low,high,bound"
+    assert len(lines) > 2 * 40
+
+
+def test_exit_codes_of_verdicts(shell: Shell) -> None:
+    shell("run", write(), "--workers", "1")
+    assert shell("verdict", write(FILE.replace('rate = "t^-1/2"', 'rate = "1/t"'))).code == 1
+    refuted = write(FILE.replace('rate = "t^-1/2"', 'rate = "1/t"\nexpect = "refuted"'))
+    assert shell("verdict", refuted).code == 0
+    undecided = shell("verdict", write(FILE.replace('rate = "t^-1/2"', 'rate = "t^-1/2"\nmargin = 0.4')))
+    assert undecided.code == 3
+    assert "1 not as expected" in undecided.out
+
+
+def test_the_example_is_a_good_experiment(shell: Shell) -> None:
+    assert "wrote mine.toml" in shell("init", "mine.toml").out
+    assert shell("run", "mine.toml", "--dry-run").code == 0
+    assert shell("preview", "mine.toml").code == 0
+    again = shell("init", "mine.toml")
+    assert (again.code, "exists" in again.err) == (2, True)
+
+
+BAD = {
+    "unknown schedule": ("InversePower(0.5)", "InvresePower(0.5)", "InversePower"),
+    "unknown key": ("runs = 8", "runs = 8\nrnus = 9", "did you mean runs?"),
+    "condition number below 1": ("1.25", "0.5", "condition_number"),
+    "negative lr": ("[0.5]", "[-0.5]", "lr[1] = -0.5"),
+    "lr without unit": ('lr_unit = "1/L"\n', "", "lr_unit is missing"),
+    "horizon 0": ("[10_000]", "[0]", "horizons[1] = 0"),
+    "runs 0": ("runs = 8", "runs = 0", "runs = 0"),
+    "NaN": ("[0.5]", "[nan]", "lr[1] = nan"),
+    "too few records": ("records = 50", "records = 20", "records"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_and_nothing_is_run(shell: Shell, case: str) -> None:
+    old, new, part = BAD[case]
+    said = shell("run", write(FILE.replace(old, new)))
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+    assert part in said.err
+    assert not Path("results").exists()
+
+
+def test_bad_arguments(shell: Shell) -> None:
+    assert "no such" in shell("run", "absent.toml").err.lower()
+    write()
+    Path("taken").write_text("")
+    for arguments in (
+        ("run", "absent.toml"),
+        ("run", "tiny.toml", "--workers", "0"),
+        ("run", "tiny.toml", "--data", "absent"),
+        ("run", "tiny.toml", "--out", "taken"),
+        ("run", "tiny.toml", "--import", "absent.py"),
+        ("run", "tiny.toml", "--nonsense"),
+        ("verdict", "absent"),
+        ("status", "absent"),
+        ("figure", "absent"),
+        ("list", "absent"),
+        ("preview", "Cosnie()"),
+        ("preview", "Cosine()", "--horizon", "0"),
+        ("preview", "Cosine()", "--lr", "-1"),
+        ("preview", "Cosine()", "--out", "picture.bmp"),
+        ("nonsense",),
+    ):
+        assert shell(*arguments).code == 2, arguments
+
+
+def test_an_unwritable_folder_is_told(shell: Shell, tmp_path: Path) -> None:
+    Path("taken").write_text("")
+    said = shell("run", write(), "--out", str(tmp_path / "taken" / "results"))
+    assert said.code == 2
+    assert "cannot write" in said.err
+    assert "--out" in said.err
+
+
+def test_a_changed_file_is_refused_and_update_takes_it_over(shell: Shell) -> None:
+    shell("run", write(), "--workers", "1")
+    before = {path.name for path in Path("results/tiny/cells").iterdir()}
+    changed = write(FILE.replace("runs = 8", "runs = 9"))
+    for command in ("run", "verdict"):
+        said = shell(command, changed)
+        assert said.code == 2
+        for part in ("runs: was 8, now 9", "--out NEWDIR", "--update"):
+            assert part in said.err
+    assert "1 cells computed, 1 kept" in shell("run", changed, "--update", "--workers", "1").out
+    assert before <= {path.name for path in Path("results/tiny/cells").iterdir()}
+    assert shell("verdict", changed).code == 0
+
+
+def test_a_file_cut_short_is_told_and_run_again(shell: Shell) -> None:
+    file = write()
+    shell("run", file, "--workers", "1")
+    for path in Path("results/tiny/cells").glob("*.nc"):
+        path.write_bytes(path.read_bytes()[:300])
+    said = shell("verdict", "results/tiny")
+    assert said.code == 2
+    assert ".nc is damaged" in said.err
+    assert "2 cells computed" in shell("run", file, "--workers", "1").out
+    assert "2 damaged files set aside" in shell("status", "results/tiny").out
+
+
+def test_failed_cells_end_in_4_here_and_in_the_verdict(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments import execute
+
+    def fail(_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(execute, "compute", fail)
+    ran = shell("run", write(), "--workers", "1")
+    assert ran.code == 4
+    assert "MemoryError: no room" in ran.err
+    assert shell("verdict", "results/tiny").code == 4
+    assert "2 failed" in shell("status", "results/tiny").out
+
+
+def test_an_interruption_ends_in_130_and_a_verdict_waits(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import execute
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "compute", interrupt)
+    said = shell("run", write(), "--workers", "1")
+    assert said.code == 130
+    assert "0 of 2 cells are kept" in said.err
+    waiting = shell("verdict", "results/tiny")
+    assert waiting.code == 2
+    assert "not computed yet" in waiting.err
+
+
+def test_an_internal_error_ends_in_70_with_its_traceback(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ratelab, "figures", broken)
+    said = shell("list", "figures")
+    assert said.code == 70
+    assert "ZeroDivisionError" in said.err
+
+
+def test_preview_says_what_a_duration_means(shell: Shell) -> None:
+    one = shell(
+        "preview", "Warmup(Cosine(), length=1)", "--horizon", "40", "--lr", "0.5", "--out", "picture.png"
+    )
+    assert "Warmup.length: 1 update\n" in one.out
+    assert "0.25" in one.out
+    assert "wrote picture.png" in one.out
+    assert Path("picture.png").stat().st_size > 1000
+    assert "100 % of T" in shell("preview", "Warmup(Cosine(), length=1.0)", "--horizon", "40").out
+
+
+def test_import_brings_ones_own_shapes(shell: Shell) -> None:
+    Path("my_shapes_for_cli.py").write_text(
+        "import numpy as np\nfrom theory.notation import value\n\n"
+        "@value('schedule')\nclass MyShapeForCli:\n    '''Mine.'''\n\n"
+        "    def __call__(self, horizon, /):\n        return np.ones(horizon)\n"
+    )
+    mine = ("--import", "my_shapes_for_cli.py")
+    file = write(FILE.replace("Constant()", "MyShapeForCli()"))
+    assert "MyShapeForCli" in shell("list", "schedules", *mine).out
+    assert "1 update" not in shell("preview", "MyShapeForCli()", *mine).out
+    assert shell("run", file, "--workers", "2", *mine).code == 0
+    assert shell("verdict", "results/tiny", *mine).code == 0
+    assert json.loads(Path("results/tiny/manifest.json").read_text())["spec"]["imports"]
+
+
+def test_list_shows_fields_and_descriptions(shell: Shell) -> None:
+    out = shell("list").out
+    for part in ("InversePower", "timescale=1.0", "LogUniform", "HeavyBall", "Uniform", "figures"):
+        assert part in out
+
+
+def test_doctor_finds_our_own_packages(shell: Shell) -> None:
+    said = shell("doctor")
+    assert said.code == 0
+    assert str(Path(ratelab.__file__).parent / "experiments") in said.out
+
+
+def test_doctor_notices_a_stranger(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    import problems
+
+    monkeypatch.setattr(problems, "__file__", "/elsewhere/problems/__init__.py")
+    said = shell("doctor")
+    assert said.code == 2
+    assert "/elsewhere/problems" in said.err
+
+
+def test_every_command_has_help_with_an_example(shell: Shell) -> None:
+    for command in ("init", "preview", "run", "status", "verdict", "figure", "list"):
+        said = shell(command, "--help")
+        assert said.code == 0
+        assert f"ratelab {command}" in said.out.replace("\n", " ")
+
+
+def test_public_names_are_there_and_come_late() -> None:
+    for name in ratelab.__all__:
+        assert getattr(ratelab, name) is not None
+    assert set(ratelab.__all__) <= set(dir(ratelab))
+    with pytest.raises(AttributeError):
+        _ = ratelab.no_such_name
+    code = (
+        "import sys, ratelab\n"
+        "heavy = {'torch', 'numba', 'xarray', 'matplotlib', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "ratelab.Cosine\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(ratelab.__file__).read_text(encoding="utf-8"))
+    (block,) = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    seen = {a.asname for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
+    assert seen == set(ratelab.__all__) - {"main", "__version__"}
+
+
+def test_preview_needs_no_torch() -> None:
+    code = (
+        "import sys, ratelab\n"
+        "try: ratelab.main(['preview', 'Warmup(Cosine(), length=0.1)'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,59 @@
+"""What the README shows is what happens: its Python, its experiment file, its table of the demo."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import claims, execute, spec as specs
+from experiments.store import Results, Store
+from ratelab import report
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEMO = ROOT / "examples" / "decay_rates.toml"
+
+
+def _block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_five_lines_give_the_number_that_is_printed() -> None:
+    lines = [line for line in _block("python").splitlines() if line]
+    assert len(lines) <= 5
+    names: dict[str, object] = {}
+    exec("\n".join(lines), names)
+    risk = names["risk"]
+    assert f"{risk[-1]:.6g} at the end" in README  # type: ignore[index]  # exec's names have no types
+
+
+def test_the_experiment_file_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "readme.toml"
+    path.write_text(_block("toml"), encoding="utf-8")
+    loaded = specs.load(path)
+    assert len(loaded.claims) == 1
+    assert len(loaded.schedules) == 4
+
+
+def test_the_demo_has_its_claims() -> None:
+    loaded = specs.load(DEMO)
+    assert len(loaded.claims) >= 10
+    assert {claim.expect for claim in loaded.claims} == {"supported", "refuted", "undecided"}
+    assert f"judges {len(loaded.claims)} sentences" in README
+
+
+@pytest.mark.slow
+def test_the_table_is_the_one_that_the_demo_prints(tmp_path: Path) -> None:
+    """The whole of `make demo` but its figures, about half a minute."""
+    loaded, store = specs.load(DEMO), Store(tmp_path / "demo")
+    outcome = execute.run(loaded, DEMO.read_text(encoding="utf-8"), store, workers=2)
+    assert not outcome.failed
+    judged = claims.judge(Results(loaded, store))
+    assert claims.exit_code(judged) == 0
+    report(loaded, store, judged)
+    printed = store.report_file.read_text(encoding="utf-8").splitlines()
+    shown = re.search(r"<!-- demo.*?-->\n(.*?)<!-- end of demo -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1].strip().splitlines() == [line for line in printed if line.startswith("|")]

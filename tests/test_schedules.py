@@ -1,0 +1,209 @@
+"""A battery over the whole catalogue of schedules, combinators included: each declared fact is measured for
+random members, so a new schedule is tested by being registered. Then the closed forms, at the boundaries."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import instances, values
+
+from theory.arrays import Array, InputError
+from theory.notation import catalogue, parse
+from theory.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Facts,
+    InversePower,
+    Linear,
+    MultiStep,
+    Polynomial,
+    Schedule,
+    Step,
+    Triangular,
+    WarmupStableDecay,
+    cycle_length,
+    facts,
+    fall,
+    multipliers,
+    rise,
+    updates,
+)
+
+schedules = values("schedule")
+horizons = st.integers(0, 60)
+ROUNDING = 1e-12
+
+
+@pytest.mark.parametrize("name", catalogue("schedule"))
+@given(data=st.data())
+def test_every_schedule_gives_finite_nonnegative_multipliers(name: str, data: st.DataObject) -> None:
+    schedule = data.draw(instances(catalogue("schedule")[name]))
+    T = data.draw(horizons)
+    s = schedule(T)
+    assert s.shape == (T,)
+    assert s.dtype == np.float64
+    assert np.all(s >= 0)
+    assert np.all(np.isfinite(s))
+    assert isinstance(schedule, Schedule)
+
+
+@pytest.mark.parametrize("name", catalogue("schedule"))
+@given(data=st.data())
+def test_every_schedule_is_its_notation(name: str, data: st.DataObject) -> None:
+    schedule = data.draw(instances(catalogue("schedule")[name]))
+    again = parse(repr(schedule), "schedule")
+    assert again == schedule
+    assert repr(again) == repr(schedule)
+    assert hash(again) == hash(schedule)
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+
+
+@given(schedules, horizons)
+def test_declared_range(schedule: Schedule, T: int) -> None:
+    declared, s = facts(schedule), multipliers(schedule, T)
+    slack = ROUNDING * np.max(s, initial=0.0)
+    assert 0 <= declared.low <= declared.high
+    assert np.all(s >= declared.low - slack)
+    assert np.all(s <= declared.high + slack)
+
+
+@given(schedules, horizons)
+def test_declared_monotonicity(schedule: Schedule, T: int) -> None:
+    declared, s = facts(schedule), multipliers(schedule, T)
+    change, slack = np.diff(s), ROUNDING * np.max(s, initial=0.0)
+    assert (declared.monotone == "constant") == (declared.low == declared.high)
+    if declared.monotone in ("constant", "decreasing"):
+        assert np.all(change <= slack)
+    if declared.monotone in ("constant", "increasing"):
+        assert np.all(change >= -slack)
+
+
+@given(schedules, horizons, horizons)
+def test_declared_anytime_means_that_prefixes_agree(schedule: Schedule, S: int, T: int) -> None:
+    if facts(schedule).anytime:
+        S, T = min(S, T), max(S, T)
+        np.testing.assert_array_equal(multipliers(schedule, S), multipliers(schedule, T)[:S])
+
+
+def test_a_schedule_that_is_not_anytime_is_seen_to_differ() -> None:
+    for schedule in (
+        Linear(),
+        Cosine(),
+        Step(0.5, every=0.5),
+        MultiStep((3, 0.5), gamma=0.1),
+        Triangular(0.5),
+    ):
+        assert not facts(schedule).anytime
+        assert not np.array_equal(schedule(20)[:10], schedule(10))
+
+
+def clock(T: int) -> Array:
+    return np.arange(T, dtype=np.float64)
+
+
+CLOSED_FORMS = [
+    (Constant(), lambda t, T: 1.0),  # noqa: ARG005
+    (InversePower(0.5, timescale=10.0), lambda t, T: (1 + 0.1 * t) ** -0.5),  # noqa: ARG005
+    (Linear(), lambda t, T: 1 - t / T),
+    (Linear(final=0.25), lambda t, T: 1 - 0.75 * t / T),
+    (Polynomial(2.0, final=0.1), lambda t, T: 0.1 + 0.9 * (1 - t / T) ** 2),
+    (Cosine(final=0.1), lambda t, T: 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * t / T))),
+    (Exponential(0.99), lambda t, T: 0.99**t),  # noqa: ARG005
+    (Exponential(0.0), lambda t, T: 0.0**t),  # noqa: ARG005
+    (Exponential(1e-3), lambda t, T: 1e-3**t),  # noqa: ARG005
+    (Step(0.5, every=3), lambda t, T: 0.5 ** (t // 3)),  # noqa: ARG005
+    (Step(0.5, every=0.25), lambda t, T: 0.5 ** (t // max(T // 4, 1))),
+    (MultiStep((2, 0.5, 2), gamma=0.5), lambda t, T: 0.5 ** (2 * (t >= 2) + (t >= T // 2))),
+    (Triangular(4, low=0.1), lambda t, T: 0.1 + 0.9 * (0, 0.5, 1, 0.5)[t % 4]),  # noqa: ARG005
+    (
+        WarmupStableDecay(warmup=3, cooldown=4),
+        lambda t, T: min(1, (t + 1) / 4) * (1 - max(0, t - (T - min(4, T))) / min(4, T)),
+    ),
+]
+
+
+@pytest.mark.parametrize("T", [0, 1, 2, 7, 12, 1000])
+@pytest.mark.parametrize(("schedule", "formula"), CLOSED_FORMS, ids=lambda v: repr(v)[:40])
+def test_closed_forms(schedule: Schedule, formula: object, T: int) -> None:
+    assert callable(formula)
+    np.testing.assert_allclose(schedule(T), [formula(t, T) for t in range(T)], rtol=1e-12, atol=1e-15)
+
+
+def test_the_end_value_is_reached_one_step_after_the_last() -> None:
+    assert Linear()(10)[-1] == pytest.approx(1 / 10)
+    assert WarmupStableDecay(warmup=0, cooldown=5)(10)[-1] == pytest.approx(1 / 5)
+
+
+def test_polynomial_of_power_one_is_linear() -> None:
+    np.testing.assert_allclose(Polynomial(1, final=0.3)(50), Linear(final=0.3)(50), rtol=1e-14)
+
+
+def test_milestones_in_any_order_and_beyond_the_horizon() -> None:
+    np.testing.assert_array_equal(MultiStep((4, 2, 99), 0.5)(6), [1, 1, 0.5, 0.5, 0.25, 0.25])
+    np.testing.assert_array_equal(MultiStep((), 0.5)(3), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("duration", "horizon", "expected"),
+    [
+        (0, 10, 0),
+        (1, 10, 1),
+        (1.0, 10, 10),
+        (0.0, 10, 0),
+        (50, 10, 10),
+        (0.29, 100, 29),
+        (1 / 3, 9, 3),
+        (0.5, 0, 0),
+    ],
+)
+def test_durations(duration: int | float, horizon: int, expected: int) -> None:
+    assert updates(duration, horizon) == expected
+
+
+def test_one_update_is_not_the_whole_horizon() -> None:
+    assert WarmupStableDecay(cooldown=1) != WarmupStableDecay(cooldown=1.0)
+    assert "cooldown=1)" in repr(WarmupStableDecay(cooldown=1))
+    assert "cooldown=1.0)" in repr(WarmupStableDecay(cooldown=1.0))
+    assert len({Triangular(1), Triangular(1.0)}) == 2
+
+
+def test_a_period_of_less_than_one_update_is_one_update() -> None:
+    assert cycle_length(1e-9, 10) == 1
+    assert cycle_length(99, 10) == 99
+
+
+def test_a_ramp_that_the_horizon_cuts_short_keeps_its_slope() -> None:
+    np.testing.assert_allclose(rise(3, 9), [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(rise(3, 1.0), [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(fall(4, 0), np.ones(4))
+
+
+def test_a_plain_function_is_a_schedule_that_claims_nothing() -> None:
+    assert facts(np.ones) == Facts()
+    np.testing.assert_array_equal(multipliers(np.ones, 3), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hint"),
+    [
+        (lambda T: np.ones(T + 1), "shape"),
+        (lambda T: -np.ones(T), ">= 0"),
+        (lambda T: np.full(T, np.nan), "nan at update 0"),
+        (lambda T: np.full(T, np.inf), "finite"),
+    ],
+)
+def test_a_bad_schedule_is_refused(schedule: Schedule, hint: str) -> None:
+    with pytest.raises(InputError, match=hint):
+        multipliers(schedule, 3)
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Linear(), Triangular(3), Exponential(0.5)])
+def test_a_negative_horizon_is_refused(schedule: Schedule) -> None:
+    with pytest.raises(InputError, match="-1"):
+        schedule(-1)
+    with pytest.raises(InputError, match="-1"):
+        multipliers(schedule, -1)

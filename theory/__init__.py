@@ -1,0 +1,91 @@
+"""What mathematics says about a step sequence: NumPy float64 only, no randomness, no problem objects.
+
+The notation of the whole project, in code and in text:
+
+- f convex on R^d, minimiser x*, f* = f(x*); start x_0, D = ||x_0 - x*||, a distance, not squared.
+- T updates, t = 0..T-1: x_{t+1} = x_t - eta_t g_t, E[g_t | x_t] a subgradient. "After t updates" is x_t;
+  records run over t = 0..T.
+- eta_t = lr * s_t, where the multipliers s = schedule(T), shape (T,), are dimensionless and >= 0.
+- risk = f(x_t) - f*, always computed from delta = x - x*, never as a difference of losses.
+- L smoothness, mu strong convexity, kappa = L/mu; G^2 bounds E||g_t||^2; sigma^2 noise per coordinate.
+- Quadratic: f = 1/2 sum_i lambda_i delta_i^2; a_i = 1 - eta lambda_i, m_i = E delta_i^2.
+- Averages: xbar_t = (1 - c_t) xbar_{t-1} + c_t x_t, mixing weights c_1..c_T, xbar_0 = x_0.
+- A duration is an int (updates) or a float in [0, 1] (fraction of the horizon); 1 and 1.0 differ.
+- suffix_sum(v)_k = sum_{t>=k} v_t, summed from the end, where positive terms cannot cancel.
+- A rate is t^-power (log t)^log_power. A value is written as its `repr`: text and value are one.
+"""
+
+from theory.arrays import Array, InputError, Integers, record_times, suffix_sum
+from theory.averaging import (
+    Averaging,
+    ExponentialMovingAverage,
+    Last,
+    PolynomialDecay,
+    StepWeighted,
+    StochasticWeightAveraging,
+    Tail,
+    Uniform,
+    weights,
+)
+from theory.bounds import Bound
+from theory.combine import Cooldown, Scaled, Then, Warmup
+from theory.notation import catalogue, expand, parse
+from theory.rates import Rate
+from theory.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Facts,
+    InversePower,
+    Linear,
+    MultiStep,
+    Polynomial,
+    Schedule,
+    Step,
+    Triangular,
+    WarmupStableDecay,
+    facts,
+    multipliers,
+    updates,
+)
+
+__all__ = [
+    "Array",
+    "Averaging",
+    "Bound",
+    "Constant",
+    "Cooldown",
+    "Cosine",
+    "Exponential",
+    "ExponentialMovingAverage",
+    "Facts",
+    "InputError",
+    "Integers",
+    "InversePower",
+    "Last",
+    "Linear",
+    "MultiStep",
+    "Polynomial",
+    "PolynomialDecay",
+    "Rate",
+    "Scaled",
+    "Schedule",
+    "Step",
+    "StepWeighted",
+    "StochasticWeightAveraging",
+    "Tail",
+    "Then",
+    "Triangular",
+    "Uniform",
+    "Warmup",
+    "WarmupStableDecay",
+    "catalogue",
+    "expand",
+    "facts",
+    "multipliers",
+    "parse",
+    "record_times",
+    "suffix_sum",
+    "updates",
+    "weights",
+]
