@@ -4,8 +4,7 @@ Their declared facts are measured with everyone else's in test_schedules."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from strategies import values
 
 from theory.arrays import InputError

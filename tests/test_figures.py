@@ -17,8 +17,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from paper_figures import __main__ as gallery
-from paper_figures import _style
+from paper_figures import __main__ as gallery, _style
 from paper_figures._claims import Claim, judge
 from theory.arrays import InputError
 from theory.combine import Scaled

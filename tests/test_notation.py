@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pytest
 from annotated_types import Ge, Interval
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 import theory  # noqa: F401  (fills the catalogues)
 from theory import notation
