@@ -224,7 +224,7 @@ def list_(
     ] = None,
     imports: Imports = None,
 ) -> None:
-    """Show what can be named in a file: each value with its fields and the first line of its description.
+    """Show what can be named in a file: each value with its fields and the beginning of its description.
 
     Example: [bold]ratelab list schedules[/bold]
     """
@@ -243,10 +243,12 @@ def list_(
         raise InputError(f"{kind!r} is no kind of thing; allowed: {', '.join(known)}")
     for name in known if kind is None else [kind]:
         if name == "figures":
-            rows = [[figure, first_line(text)] for figure, text in figures()]
+            rows = [[figure, first_paragraph(text)] for figure, text in figures()]
             print_table(name, ["name", "caption"], rows)
         else:
-            rows = [[c, fields_of(cls), first_line(cls.__doc__)] for c, cls in catalogue(kinds[name]).items()]
+            rows = [
+                [c, fields_of(cls), first_paragraph(cls.__doc__)] for c, cls in catalogue(kinds[name]).items()
+            ]
             print_table(name, ["name", "fields", "what it is"], rows)
 
 
@@ -650,8 +652,9 @@ def figures() -> list[tuple[str, str]]:
     return [(f.stem, ast.get_docstring(ast.parse(f.read_text(encoding="utf-8"))) or "") for f in files]
 
 
-def first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n")[0]
+def first_paragraph(text: str | None) -> str:
+    """Of a docstring, on one line."""
+    return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
 def fields_of(cls: type) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from experiments.methods import Method
 from problems import philox
@@ -20,6 +20,7 @@ from problems.quadratic import Quadratic
 from theory.affine import interval_maps
 from theory.arrays import Array, InputError, Integers
 from theory.moments import without_last
+from theory.threads import spread
 
 _MAPS_BYTES = 48 * 2**20  # what the maps and the normals of a chunk of records may take
 _RUNS = 8  # runs per task: their states stay in the second-level cache while the maps pass by
@@ -75,15 +76,26 @@ def _jump_momentum(lam: Any, keep: Any, maps: Any, z: Any, x: Any, averages: Any
     risk[averagings] = 0.5 * total
 
 
-@njit(parallel=True, cache=True)
-def _jump(lam: Any, scale: Any, keep: Any, maps: Any, normals: Any, x: Any, averages: Any, risk: Any) -> None:
+@njit(nogil=True, cache=True)
+def _jump(
+    first: Any,
+    last: Any,
+    lam: Any,
+    scale: Any,
+    keep: Any,
+    maps: Any,
+    normals: Any,
+    x: Any,
+    averages: Any,
+    risk: Any,
+) -> None:
     """All runs over a chunk of K intervals, in place on x (R, P, order, d) and averages (R, P, A, d).
 
     normals (R, K, order + 1, d), risk (R, P, A + 1, K).
     """
     runs, intervals, width, d = normals.shape
     pairs, averagings = averages.shape[1], averages.shape[2]
-    for task in prange((runs + _RUNS - 1) // _RUNS):
+    for task in range(first, last):
         low, high = task * _RUNS, min((task + 1) * _RUNS, runs)
         z = np.empty((_RUNS, width, d))
         here = np.empty(averagings + 1)
@@ -135,8 +147,8 @@ def simulate(
         maps = interval_maps(multipliers, lrs, lam, proper, part, method.momentum)
         normals = philox.normals(key, runs, low, len(part) - 1, (order + 1) * problem.dim)
         normals = normals.reshape(len(runs), len(part) - 1, order + 1, problem.dim)
-        _jump(lam, scale, *maps, normals, x, averages, risk[..., low : low + chunk])
-    risk = np.where(np.isfinite(risk), risk, np.inf)
-    return np.ascontiguousarray(
-        risk.reshape(len(runs), len(multipliers), len(lrs), averagings + 1, -1)[:, :, :, where]
-    )
+        tasks = -(-len(runs) // _RUNS)
+        spread(_jump, tasks, lam, scale, *maps, normals, x, averages, risk[..., low : low + chunk])
+    risk[~np.isfinite(risk)] = np.inf
+    shaped = risk.reshape(len(runs), len(multipliers), len(lrs), averagings + 1, -1)
+    return np.asarray(shaped.take(where, axis=3))

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 
 from experiments.methods import Method
 from problems.problem import Problem, Sample
@@ -23,6 +23,7 @@ from problems.quadratic import Quadratic
 from problems.regression import StreamingLeastSquares, TableLeastSquares
 from theory.arrays import Array, Integers
 from theory.moments import without_last
+from theory.threads import spread
 
 Dtype: TypeAlias = Literal["float64", "float32"]
 
@@ -93,8 +94,8 @@ def _scales(gram: Any, labels: Any, multipliers: Any, lrs: Any, c: Any) -> None:
 
 @njit(fastmath={"contract"})
 def _weigh(weights: Any, n: Any, c: Any, x: Any, weighted: Any, sums: Any) -> None:
-    """Σ_t w_t x_t = (Σ_t w_t) x − Σ_t (Σ_{j>=t} w_j) c_t z_t: adds the first to `sums` (P, d), and returns the
-    factors of z_t in the second as `weighted` (K, P).
+    """Σ_t w_t x_t = (Σ_t w_t) x − Σ_t (Σ_{j>=t} w_j) c_t z_t: adds the first to `sums` (P, d) and puts the
+    factors of z_t in the second into `weighted` (K, P).
     """
     for p in range(x.shape[0]):
         total = x.dtype.type(0)
@@ -109,7 +110,7 @@ def _weigh(weights: Any, n: Any, c: Any, x: Any, weighted: Any, sums: Any) -> No
 def _regression_singles(
     multipliers: Any, lrs: Any, z: Any, labels: Any, weights: Any, x: Any, sums: Any
 ) -> None:
-    """One run, all its pairs, a block of single samples: x −= η z (zᵀx − ε), a few updates at a time as products.
+    """One run, all its pairs, a block of single samples: x −= η z (zᵀx − ε), in products of several updates.
 
     z (k, d), labels (k,), weights (S, A, k), x (P, d), sums (A, P, d).
     """
@@ -157,8 +158,10 @@ def _fold_average(keep: Any, sums: Any, average: Any) -> None:
             average[a, i] = keep[a] * average[a, i] + np.float64(sums[a, i])
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _advance_quadratic(
+    first: Any,
+    last: Any,
     multipliers: Any,
     lrs: Any,
     beta: Any,
@@ -174,7 +177,7 @@ def _advance_quadratic(
 
     noise (R, k, d), multipliers (S, k), weights (S, A, k), keep (S, A).
     """
-    for r in prange(x.shape[0]):
+    for r in range(first, last):
         sums = np.empty(averages.shape[2:], dtype=x.dtype)
         for p in range(x.shape[1]):
             s = p // lrs.shape[0]
@@ -185,8 +188,10 @@ def _advance_quadratic(
             _fold_average(keep[s], sums, averages[r, p])
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _advance_regression(
+    first: Any,
+    last: Any,
     multipliers: Any,
     lrs: Any,
     beta: Any,
@@ -199,8 +204,8 @@ def _advance_regression(
     averages: Any,
 ) -> None:
     """As `_advance_quadratic`, with features z (R, k, B, d) and labels (R, k, B)."""
-    runs, pairs, d = x.shape
-    for r in prange(runs):
+    pairs, d = x.shape[1:]
+    for r in range(first, last):
         sums = np.zeros((averages.shape[2], pairs, d), dtype=x.dtype)
         if z.shape[2] == 1 and beta == 0:
             features = z[r].astype(x.dtype).reshape((z.shape[1], d))
@@ -235,9 +240,9 @@ def _advance(
     w = np.ascontiguousarray(weights, dtype=dtype)
     if isinstance(problem, Quadratic):
         lam = problem.eigenvalues.astype(dtype)
-        _advance_quadratic(steps, rates, momentum, lam, drawn[0], w, keep, x, v, averages)
+        spread(_advance_quadratic, len(x), steps, rates, momentum, lam, *drawn, w, keep, x, v, averages)
     else:
-        _advance_regression(steps, rates, momentum, drawn[0], drawn[1], w, keep, x, v, averages)
+        spread(_advance_regression, len(x), steps, rates, momentum, *drawn, w, keep, x, v, averages)
 
 
 def has_kernel(problem: Problem) -> bool:
@@ -286,10 +291,9 @@ def simulate(
             risk[:, :, :-1, recorded] = problem.risk(torch.from_numpy(averages)).numpy()
             risk[:, :, -1, recorded] = problem.risk(torch.from_numpy(x).double()).numpy()
             recorded += 1
-    risk = np.where(np.isfinite(risk), risk, np.inf)
-    return np.ascontiguousarray(
-        risk.reshape(len(runs), len(multipliers), len(lrs), *risk.shape[2:])[:, :, :, where]
-    )
+    risk[~np.isfinite(risk)] = np.inf
+    shaped = risk.reshape(len(runs), len(multipliers), len(lrs), *risk.shape[2:])
+    return np.asarray(shaped.take(where, axis=3))
 
 
 def step_plainly(

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from theory.arrays import Integers
+from theory.threads import spread
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint64]
@@ -154,7 +155,7 @@ def _box_muller(words: Any, out: Any) -> None:
 
 @njit
 def _copy(source: Any, target: Any) -> None:
-    """A function of its own, so that the copy vectorises: in the loops of `_fill_run` it is 8 times slower."""
+    """A function of its own, so that the copy vectorises: inside `_fill_run` it is 8 times slower."""
     for j in range(target.shape[0]):
         target[j] = source[j]
 
@@ -182,9 +183,11 @@ def _fill_run(out: Any, k0: Any, k1: Any, first: Any, run: Any, stream: Any, nor
                     _copy(words[q, lanes], here)
 
 
-@njit(parallel=True, cache=True)
-def _fill(out: Any, k0: Any, k1: Any, first: Any, runs: Any, stream: Any, normal: Any) -> None:
-    for r in prange(out.shape[0]):
+@njit(nogil=True, cache=True)
+def _fill(
+    start: Any, stop: Any, out: Any, k0: Any, k1: Any, first: Any, runs: Any, stream: Any, normal: Any
+) -> None:
+    for r in range(start, stop):
         _fill_run(out[r], k0, k1, first, runs[r], stream, normal)
 
 
@@ -195,14 +198,16 @@ def _split(key: int) -> tuple[np.uint64, np.uint64]:
 def normals(key: int, runs: range, first: int, times: int, dim: int, stream: int = NOISE) -> Floats:
     """N(0, 1) of shape (runs, times, dim), for the times first, first + 1, …; float32."""
     out = np.empty((len(runs), times, dim), dtype=np.float32)
-    _fill(out, *_split(key), first, np.asarray(runs, dtype=np.uint64), np.uint64(stream), True)
+    numbers = np.asarray(runs, dtype=np.uint64)
+    spread(_fill, len(runs), out, *_split(key), first, numbers, np.uint64(stream), True)
     return out
 
 
 def words(key: int, runs: range, first: int, times: int, count: int, stream: int = NOISE) -> Words:
     """Uniform 32-bit words of shape (runs, times, count), in uint64."""
     out = np.empty((len(runs), times, count), dtype=np.uint64)
-    _fill(out, *_split(key), first, np.asarray(runs, dtype=np.uint64), np.uint64(stream), False)
+    numbers = np.asarray(runs, dtype=np.uint64)
+    spread(_fill, len(runs), out, *_split(key), first, numbers, np.uint64(stream), False)
     return out
 
 

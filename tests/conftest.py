@@ -6,9 +6,6 @@ import os
 
 from hypothesis import settings
 
-# a thread that waits by spinning holds the core that the other one needs: on busy cores 1000 times slower
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

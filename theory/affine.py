@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from theory.arrays import Array, Integers
+from theory.threads import spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +182,21 @@ def _fold_momentum(multipliers: Any, lr: Any, beta: Any, lam: Any, mixing: Any, 
         out[11, i] = np.sqrt(max(out[11, i] - out[9, i] * out[9, i] - out[10, i] * out[10, i], 0.0))
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _fold_intervals(
-    multipliers: Any, lrs: Any, beta: Any, lam: Any, mixings: Any, times: Any, keep: Any, channels: Any
+    start: Any,
+    stop: Any,
+    multipliers: Any,
+    lrs: Any,
+    beta: Any,
+    lam: Any,
+    mixings: Any,
+    times: Any,
+    keep: Any,
+    channels: Any,
 ) -> None:
     intervals = channels.shape[0]
-    for task in prange(intervals * channels.shape[1]):
+    for task in range(start, stop):
         pair, k = task // intervals, task % intervals  # pair first: the long intervals come last
         s, lr = pair // lrs.shape[0], lrs[pair % lrs.shape[0]]
         part = multipliers[s, times[k] : times[k + 1]]
@@ -219,5 +229,6 @@ def interval_maps(
     count = 2 + 3 * averagings if momentum == 0 else 7 + 5 * averagings
     keep = np.empty((len(times) - 1, pairs, averagings))
     channels = np.empty((len(times) - 1, pairs, count, len(eigenvalues)))
-    _fold_intervals(multipliers, lrs, momentum, eigenvalues, mixings, times, keep, channels)
+    tasks = pairs * (len(times) - 1)
+    spread(_fold_intervals, tasks, multipliers, lrs, momentum, eigenvalues, mixings, times, keep, channels)
     return IntervalMaps(keep, channels)

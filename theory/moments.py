@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from scipy.optimize import brentq
 
 from theory.arrays import Array, InputError, Integers
+from theory.threads import spread
 
 _TILE = 64  # coordinates per task: their moments stay in the first-level cache
 
@@ -73,13 +74,22 @@ def _sgd_tile(
                 out[a, k] += 0.5 * lam[i] * r[a, i]
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _sgd(
-    multipliers: Any, lrs: Any, lam: Any, start: Any, noise: Any, mixings: Any, records: Any, out: Any
+    first: Any,
+    last: Any,
+    multipliers: Any,
+    lrs: Any,
+    lam: Any,
+    start: Any,
+    noise: Any,
+    mixings: Any,
+    records: Any,
+    out: Any,
 ) -> None:
     """`out` (S·n, tiles, A + 1, K): partial sums, one per tile, so that no two tasks share a sum."""
-    pairs, tiles = out.shape[0], out.shape[1]
-    for task in prange(pairs * tiles):
+    tiles = out.shape[1]
+    for task in range(first, last):
         pair, tile = task // tiles, task % tiles
         s, l = pair // lrs.shape[0], pair % lrs.shape[0]  # noqa: E741
         low, high = tile * _TILE, min((tile + 1) * _TILE, lam.shape[0])
@@ -164,8 +174,10 @@ def _coupled_pair(
                 out[a, k] += 0.5 * lam[i] * r[a, i]
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _coupled(
+    first: Any,
+    last: Any,
     multipliers: Any,
     lrs: Any,
     beta: Any,
@@ -179,7 +191,7 @@ def _coupled(
     out: Any,
     gradient: Any,
 ) -> None:
-    for pair in prange(out.shape[0]):
+    for pair in range(first, last):
         s, l = pair // lrs.shape[0], pair % lrs.shape[0]  # noqa: E741
         _coupled_pair(
             multipliers[s],
@@ -285,8 +297,10 @@ def _table_pair(
                 out[a, k] += 0.5 * lam[i] * r[a, i]
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _table(
+    first: Any,
+    last: Any,
     multipliers: Any,
     lrs: Any,
     beta: Any,
@@ -300,7 +314,7 @@ def _table(
     out: Any,
     gradient: Any,
 ) -> None:
-    for pair in prange(out.shape[0]):
+    for pair in range(first, last):
         s, l = pair // lrs.shape[0], pair % lrs.shape[0]  # noqa: E741
         _table_pair(
             multipliers[s],
@@ -416,20 +430,23 @@ def _run(
     _check(law, horizon, start, records, momentum)
     kept, where = without_last(mixings, (schedules, horizon))
     pairs, lam = schedules * len(lrs), law.eigenvalues
+    common = (multipliers, lrs, momentum, lam, start)
     out = np.zeros((pairs, kept.shape[1] + 1, len(records)))
     match law:
         case Additive() if momentum == 0 and norms.shape[1] == 0:
             tiles = np.zeros((pairs, -(-len(lam) // _TILE), *out.shape[1:]))
-            _sgd(multipliers, lrs, lam, start, law.noise, kept, records, tiles)
+            spread(
+                _sgd, pairs * tiles.shape[1], multipliers, lrs, lam, start, law.noise, kept, records, tiles
+            )
             out = tiles.sum(axis=1)
         case Additive():
-            _coupled(multipliers, lrs, momentum, lam, start, law.noise, 0.0, 0.0, kept, records, out, norms)
+            spread(_coupled, pairs, *common, law.noise, 0.0, 0.0, kept, records, out, norms)
         case LeastSquares():
             zero = np.zeros_like(lam)
             batch, variance = 1 / law.batch, law.label_variance
-            _coupled(multipliers, lrs, momentum, lam, start, zero, batch, variance, kept, records, out, norms)
+            spread(_coupled, pairs, *common, zero, batch, variance, kept, records, out, norms)
         case Minibatches():
-            _table(multipliers, lrs, momentum, lam, start, *law.packed(), kept, records, out, norms)
+            spread(_table, pairs, *common, *law.packed(), kept, records, out, norms)
     risk = np.where(np.isfinite(out), out, np.inf)
     return np.ascontiguousarray(risk.reshape(schedules, len(lrs), *risk.shape[1:])[:, :, where, :])
 
