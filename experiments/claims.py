@@ -10,17 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments import evidence
 from experiments.evidence import Fit, Status, Verdict
 from experiments.spec import Claim, Selector, Spec, counterpart, select, unit_of_lr
 from experiments.store import Curve, Results
+from problems.noise import StudentT
+from problems.problem import critical_lr
 from problems.spectra import PowerLaw
-from theory.arrays import Array
+from theory.arrays import Array, InputError
+from theory.moments import Additive
 from theory.schedules import multipliers
 
 CANCELLED = 1e-10
 """Of the largest risk so far: below it the exact risk isn't compared with the runs."""
+OVERFLOW = {"float64": 1e300, "float32": 1e70}
+"""Nor above: a state of this precision may have overflowed."""
 
 __all__ = ["Claim", "EngineError", "Judgement", "Row", "Selector", "exit_code", "judge"]
 
@@ -66,7 +72,8 @@ class Judgement:
                 f"{found.value:.5g}",
                 "exact" if found.exact else f"[{found.low:.5g}, {found.high:.5g}] {found.label}",
             )
-            window = "–"
+            horizon = self.claim.horizon
+            window = "t = T" if horizon is None else f"t = {horizon:g}"
         else:
             number, window = ("–", "–"), "–"
         return (*number, window, claimed, row.verdict.status, self.claim.expect)
@@ -94,21 +101,49 @@ def exit_code(judgements: Sequence[Judgement]) -> int:
 def check_engines(results: Results) -> None:
     """Compare the exact risk of every curve with its runs, at a level that holds for all of them together."""
     spec = results.spec
-    if spec.runs < 2:
-        return
     curves = list(_computed(spec))
     tolerance = 1e-9 if spec.dtype == "float64" else 1e-3
     for curve in curves:
         exact = results.exact(curve)
         if exact is None:
             continue
-        # a risk far below what it was is the difference of larger numbers, so it is known to fewer digits
-        known = exact.values >= CANCELLED * np.maximum.accumulate(exact.values)
-        times, expected = exact["t"].values, np.where(known, exact.values, np.inf)
-        runs = results.runs(curve).values
-        fault = evidence.cross_check(times, expected, runs, comparisons=len(curves), tolerance=tolerance)
+        runs = results.runs(curve)
+        times, expected = exact["t"].values, exact.values
+        expected = np.where(_comparable(spec, curve, times, expected), expected, np.inf)
+        if len(runs) < 2 or np.isinf(expected).all():
+            continue
+        fault = evidence.cross_check(
+            times, expected, runs.values, comparisons=len(curves), tolerance=tolerance
+        )
         if fault is not None:
             raise EngineError(f"{', '.join(map(repr, curve))}: {fault}")
+
+
+def _comparable(spec: Spec, curve: Curve, times: Array, exact: Array) -> NDArray[np.bool_]:
+    """The records at which runs can speak about the exact risk.
+
+    Not where it has fallen far below what it was (the difference of larger numbers, known to fewer digits),
+    nor near overflow. With noise, from 64 runs on, for the level is not kept below; not where fourth moments
+    are infinite; and with multiplicative noise only while every step was at most half the critical one: above,
+    rare large risks carry the mean, and are not drawn.
+    """
+    known = (exact >= CANCELLED * np.maximum.accumulate(exact)) & (exact < OVERFLOW[spec.dtype])
+    law = curve.problem.law
+    if isinstance(law, Additive) and not law.noise.any():
+        return known
+    noise = getattr(curve.problem, "noise", None)
+    if spec.runs < evidence.MIN_RUNS or (isinstance(noise, StudentT) and noise.df <= 4):
+        return np.zeros_like(known)
+    if isinstance(law, Additive):
+        return known
+    try:
+        limit = critical_lr(curve.problem, curve.method.momentum) / 2
+    except InputError:
+        return np.zeros_like(known)
+    unit = unit_of_lr(curve.problem, curve.method, spec.lr_unit, curve.horizon)
+    largest = np.maximum.accumulate(curve.lr * unit * multipliers(curve.schedule, curve.horizon))
+    stable: NDArray[np.bool_] = (times == 0) | (largest[np.maximum(times.astype(int) - 1, 0)] <= limit)
+    return known & stable
 
 
 def _computed(spec: Spec) -> Iterator[Curve]:
@@ -191,17 +226,22 @@ def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Verdic
     horizon = claim.horizon or spec.longest
     exact = _is_exact(row, other)
     above, below = (_final(results, side, horizon, exact) for side in (row, other))
-    if exact:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            estimate = evidence.exact_estimate(float(above[0] / below[0]))
-    else:
+    paired = False
+    if not exact:
         homes = {spec.home(side.schedule, side.averaging, horizon) for side in (row, other)}
         paired = (
             len(homes) == 1
             and (row.problem, row.method) == (other.problem, other.method)
             and len(above) == len(below)
         )
-        estimate = evidence.ratio_estimate(above, below, paired=paired, claims=shared)
+    try:
+        estimate = (
+            evidence.exact_ratio(above[0], below[0])
+            if exact
+            else evidence.ratio_estimate(above, below, paired=paired, claims=shared)
+        )
+    except InputError as error:  # 0/0 or inf/inf
+        return Verdict("undecided", str(error))
     return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
 
 

@@ -323,7 +323,10 @@ def exact_estimate(value: float) -> Estimate:
 
 
 def mean_estimate(samples: ArrayLike, claims: int = 1) -> Estimate:
-    """Mean of n independent `samples` (n,) ± t_{n−1, 1 − 0.025/claims} s/√n; infinite when a run diverged."""
+    """Mean of n independent `samples` (n,) ± t_{n−1, 1 − 0.025/claims} s/√n; infinite when a run diverged.
+
+    Risks are skewed: of one coordinate, 64 runs cover the mean in 92 % of the trials, not 95.
+    """
     x = np.asarray(samples, dtype=np.float64)
     check_runs(len(x))
     mean = float(_mean(x))
@@ -560,7 +563,7 @@ def _usable(t: Array, risk: Array, minimum: int, floor: float) -> NDArray[np.boo
         return NoFit(f"the longest horizon is {t[-1]:g}; a rate needs at least {MIN_HORIZON} updates")
     inside = window(t)
     if not np.isfinite(risk[inside]).all():
-        first = float(t[np.argmin(np.isfinite(risk))])
+        first = float(t[inside][np.argmin(np.isfinite(risk[inside]))])
         return NoFit(f"the risk diverged: infinite at t = {first:g}", diverged_at=first)
     use = inside & (risk > 0) & (risk >= floor)
     if use.sum() < minimum:

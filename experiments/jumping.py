@@ -18,7 +18,7 @@ from problems import philox
 from problems.problem import Problem
 from problems.quadratic import Quadratic
 from theory.affine import interval_maps
-from theory.arrays import Array, InputError, Integers
+from theory.arrays import Array, InputError, Integers, once_infinite
 from theory.moments import without_last
 from theory.threads import spread
 
@@ -57,7 +57,7 @@ def _jump_sgd(lam: Any, keep: Any, maps: Any, z: Any, x: Any, averages: Any, ris
 
 @njit(fastmath={"contract", "reassoc"})
 def _jump_momentum(lam: Any, keep: Any, maps: Any, z: Any, x: Any, averages: Any, risk: Any) -> None:
-    """As `_jump_sgd` with the state x (2, d) = (x, x_prev) and z (3, d)."""
+    """As `_jump_sgd` with the state x (2, d) = (x, v) and z (3, d)."""
     d, averagings = lam.shape[0], averages.shape[0]
     for a in range(averagings):
         j, total = 7 + 5 * a, 0.0
@@ -135,7 +135,8 @@ def simulate(
     proper, where = without_last(mixings, multipliers.shape)
     lam, pairs, averagings = problem.eigenvalues, len(multipliers) * len(lrs), proper.shape[1]
     order = 1 if method.momentum == 0 else 2
-    x = np.broadcast_to(problem.start, (len(runs), pairs, order, problem.dim)).copy()
+    x = np.zeros((len(runs), pairs, order, problem.dim))
+    x[:, :, 0] = problem.start
     averages = np.broadcast_to(problem.start, (len(runs), pairs, averagings, problem.dim)).copy()
     risk = np.empty((len(runs), pairs, averagings + 1, len(records)))
     scale = np.sqrt(problem.law.noise)
@@ -149,6 +150,5 @@ def simulate(
         normals = normals.reshape(len(runs), len(part) - 1, order + 1, problem.dim)
         tasks = -(-len(runs) // _RUNS)
         spread(_jump, tasks, lam, scale, *maps, normals, x, averages, risk[..., low : low + chunk])
-    risk[~np.isfinite(risk)] = np.inf
-    shaped = risk.reshape(len(runs), len(multipliers), len(lrs), averagings + 1, -1)
+    shaped = once_infinite(risk).reshape(len(runs), len(multipliers), len(lrs), averagings + 1, -1)
     return np.asarray(shaped.take(where, axis=3))

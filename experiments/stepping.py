@@ -7,7 +7,8 @@ learning rates and averagings (common random numbers), and the state of a pair s
 block passes.
 
 Arithmetic is float64 on float32 noise, or all float32: then the update keeps the form x ← x − η(λx + ξ),
-which loses nothing at small η, and averages are summed over a block before they are folded into float64.
+better at small η than x(1 − ηλ), and averages are summed over a block before they are folded into float64.
+Without noise, a float32 update below half a unit in the last place of x is still lost.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from experiments.methods import Method
 from problems.problem import Problem, Sample
 from problems.quadratic import Quadratic
 from problems.regression import StreamingLeastSquares, TableLeastSquares
-from theory.arrays import Array, Integers
+from theory.arrays import Array, Integers, once_infinite
 from theory.moments import without_last
 from theory.threads import spread
 
@@ -291,8 +292,7 @@ def simulate(
             risk[:, :, :-1, recorded] = problem.risk(torch.from_numpy(averages)).numpy()
             risk[:, :, -1, recorded] = problem.risk(torch.from_numpy(x).double()).numpy()
             recorded += 1
-    risk[~np.isfinite(risk)] = np.inf
-    shaped = risk.reshape(len(runs), len(multipliers), len(lrs), *risk.shape[2:])
+    shaped = once_infinite(risk).reshape(len(runs), len(multipliers), len(lrs), *risk.shape[2:])
     return np.asarray(shaped.take(where, axis=3))
 
 
@@ -337,4 +337,4 @@ def step_plainly(
                 averages[a] = (1 - c) * averages[a] + c * x.double()
             if t + 1 in at:
                 record(t + 1)
-    return np.where(np.isfinite(risk), risk, np.inf)
+    return once_infinite(risk)

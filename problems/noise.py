@@ -8,7 +8,7 @@ so all of them share one exact law; the runs differ.
 from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from problems import philox
 from theory.arrays import Array
@@ -49,9 +49,9 @@ class Gaussian:
 
 @value("noise")
 class StudentT:
-    """Student's t with df > 2 degrees of freedom, scaled to sd: heavy tails, fourth moment for df > 4."""
+    """Student's t with df >= 2.5 degrees of freedom, scaled to sd: heavy tails, fourth moment for df > 4."""
 
-    df: Annotated[float, Gt(2.0)] = 5.0
+    df: Annotated[float, Ge(2.5)] = 5.0
     sd: Sd = 1.0
     covariance: Covariance = "identity"
 

@@ -226,8 +226,7 @@ def signs(key: int, runs: range, first: int, times: int, dim: int) -> Floats:
 
 def student_t(key: int, runs: range, first: int, times: int, dim: int, df: float) -> Floats:
     """Student's t with `df` degrees of freedom: √(ν(u^{−2/ν} − 1)) cos 2πv (Bailey, Math. Comp. 1994)."""
-    w = words(key, runs, first, times, 2 * dim).astype(np.float64)
-    log_u = np.log((w[..., :dim] + 0.5) / 2**32)
-    return (
-        np.sqrt(df * np.expm1(-2 / df * log_u)) * np.cos(2 * np.pi * (w[..., dim:] + 0.5) / 2**32)
-    ).astype(np.float32)
+    high, low, angle = np.split(words(key, runs, first, times, 3 * dim).astype(np.float64), 3, axis=-1)
+    log_u = np.log((high + (low + 0.5) / 2**32) / 2**32)  # 64 bits: the tails carry the variance
+    radius = np.sqrt(df * np.expm1(-2 / df * log_u))
+    return (radius * np.cos(2 * np.pi * (angle + 0.5) / 2**32)).astype(np.float32)

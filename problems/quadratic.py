@@ -112,6 +112,15 @@ class Rotated:
     seed: int = 0
 
     @property
+    def spectrum(self) -> Spectrum:
+        return self.quadratic.spectrum
+
+    @property
+    def noise(self) -> Noise:
+        """In the coordinates of `quadratic`."""
+        return self.quadratic.noise
+
+    @property
     def rotation(self) -> Array:
         """U (d, d), det U = 1: the orthogonal factor of a Gaussian matrix, Haar-distributed by its signs."""
         return _rotation(self.quadratic.dim, self.seed)

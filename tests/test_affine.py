@@ -76,10 +76,12 @@ def test_an_update_is_the_definition_of_the_method(
 ) -> None:
     x, before, average = 0.7, -0.4, 0.2
     one = update(np.array(eta), np.array(lam), np.array(noise), np.array(c), beta)
-    mean, covariance = one(np.array([x, before, average]), np.zeros((3, 3)))
+    mean, covariance = one(np.array([x, x - before, average]), np.zeros((3, 3)))
     moved = x - eta * lam * x + beta * (x - before)
-    np.testing.assert_allclose(mean, [moved, x, (1 - c) * average + c * moved], rtol=1e-12, atol=1e-14)
-    loading = np.array([-eta, 0, -c * eta])  # of the noise on the three
+    np.testing.assert_allclose(
+        mean, [moved, moved - x, (1 - c) * average + c * moved], rtol=1e-12, atol=1e-14
+    )
+    loading = np.array([-eta, -eta, -c * eta])  # of the noise on the three
     np.testing.assert_allclose(covariance, noise * np.outer(loading, loading), rtol=1e-12, atol=1e-300)
 
 

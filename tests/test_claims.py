@@ -1,24 +1,26 @@
 """Claims judged on small real runs: each kind, each way of choosing curves, exact and by Monte Carlo."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import claims
+from experiments import claims, evidence
 from experiments.claims import Claim, EngineError, Judgement, Selector, exit_code, judge
-from experiments.evidence import Estimate, Fit
+from experiments.evidence import Estimate, Fit, NoFit
 from experiments.execute import run
-from experiments.methods import SGD
+from experiments.methods import SGD, HeavyBall
 from experiments.spec import Spec, claim_faults
 from experiments.store import Curve, Results, Store
 from problems.noise import Gaussian
 from problems.quadratic import Quadratic
 from problems.regression import TableLeastSquares
-from problems.spectra import UniformSpectrum
+from problems.spectra import Given, PowerLaw, UniformSpectrum
 from theory import Constant, InversePower, Last, Linear, Rate, Tail, Uniform
+from theory.arrays import Array
 
 QUADRATIC = Quadratic(UniformSpectrum(dim=3, condition_number=1.25), noise=Gaussian(sd=1.0))
 LINE = TableLeastSquares("line", batch=4, replacement=False)
@@ -30,7 +32,7 @@ EXACT = Spec(
     methods=(SGD(),),
     schedules=(CONSTANT, C_SQRT_T, Linear()),
     averagings=(Last(), Uniform(), Tail(0.5)),
-    lr=(0.5, 1.0, 5.0),
+    lr=(1.0, 0.5, 5.0),  # the best is not the first
     lr_unit="1/L",
     horizons=HORIZONS,
     runs=4,
@@ -39,10 +41,10 @@ EXACT = Spec(
 SAMPLED = replace(
     EXACT,
     problems=(LINE,),
-    schedules=(CONSTANT, C_SQRT_T),
+    methods=(SGD(), HeavyBall(0.5)),
     averagings=(Last(), Uniform()),
-    lr=(0.01, 0.1),
-    horizons=(400,),
+    lr=(0.03, 0.3, 0.003),  # the best is neither the first nor the last
+    horizons=tuple(int(t) for t in np.geomspace(4, 400, 9)),
     runs=128,
 )
 
@@ -102,20 +104,46 @@ def test_a_pair_that_is_not_anytime_is_fitted_over_horizons(exact: Results) -> N
     assert linear.status == "supported"  # not 1/T: what is left is the noise of the last √T updates
 
 
+def exact_risks(results: Results, schedule: object, averaging: object, lr: float, horizon: int) -> Array:
+    """The exact risk of a curve of the quadratic up to `horizon`, read without the code that judges."""
+    data = results.exact(Curve(QUADRATIC, SGD(), schedule, averaging, lr, horizon))  # type: ignore[arg-type]
+    assert data is not None
+    return np.asarray(data.values)
+
+
+def evidences(found: list[Judgement]) -> list[Fit | Estimate | None]:
+    assert [len(judgement.rows) for judgement in found] == [1] * len(found)
+    return [judgement.rows[0].verdict.evidence for judgement in found]
+
+
+def assert_same(found: Fit | Estimate | None, expected: Fit | NoFit | Estimate) -> None:
+    """Every number of them, up to the order of summation."""
+    assert isinstance(found, Fit | Estimate)
+    assert type(found) is type(expected)
+    np.testing.assert_allclose(np.hstack(astuple(found)), np.hstack(astuple(expected)), rtol=1e-9)
+
+
 def test_best_is_the_smallest_exact_risk_at_each_time(exact: Results) -> None:
-    claim = Claim(
-        "",
-        Selector(schedule=CONSTANT, averaging=Last(), lr="best"),
-        kind="value",
-        value=0.0,
-        relation="at_least",
-    )
-    (judgement,) = verdict(exact, claim)
-    estimate = judgement.rows[0].verdict.evidence
-    assert isinstance(estimate, Estimate)
-    smallest = exact.exact(Curve(QUADRATIC, SGD(), CONSTANT, Last(), 0.5, 10_000))
-    assert smallest is not None
-    assert estimate.value == smallest.values[-1]
+    best = Selector(schedule=CONSTANT, averaging=Last(), lr="best")
+    value = Claim("", best, kind="value", value=0.0, relation="at_least")
+    early = replace(value, horizon=HORIZONS[0])
+    along = Claim("", replace(best, schedule=C_SQRT_T), rate=Rate.parse("t^-1/2"), regime="window")
+    ends = replace(along, select=replace(best, schedule=Linear()))
+    *estimates, fit, over_horizons = evidences(verdict(exact, value, early, along, ends))
+
+    def smallest(schedule: object, horizon: int) -> Array:
+        risks = np.stack([exact_risks(exact, schedule, Last(), lr, horizon) for lr in EXACT.lr])
+        assert risks[:, -1].argmin() == 1
+        return np.asarray(risks.min(axis=0))
+
+    assert estimates == [
+        evidence.exact_estimate(smallest(CONSTANT, h)[-1]) for h in (HORIZONS[-1], HORIZONS[0])
+    ]
+    times = exact.exact(Curve(QUADRATIC, SGD(), C_SQRT_T, Last(), 0.5, HORIZONS[-1]))
+    assert times is not None
+    assert_same(fit, evidence.fit_exact(times["t"].values, smallest(C_SQRT_T, HORIZONS[-1])))
+    last = [smallest(Linear(), horizon)[-1] for horizon in HORIZONS]
+    assert_same(over_horizons, evidence.fit_exact(HORIZONS, last, minimum=evidence.MIN_HORIZONS))
 
 
 def test_divergence_refutes_and_is_no_crash(exact: Results) -> None:
@@ -148,29 +176,26 @@ def test_too_early_is_undecided_and_the_window_may_be_asked_for(tmp_path: Path) 
 
 def test_ratios_and_values_exactly(exact: Results) -> None:
     select = Selector(schedule=C_SQRT_T, averaging=Last(), lr=0.5)
-    ratio = Claim(
-        "", select, kind="ratio", against=Selector(schedule=CONSTANT), value=0.1, relation="at_most"
+    against = Selector(schedule=CONSTANT)
+    ratio = Claim("", select, kind="ratio", against=against, value=0.1, relation="at_most")
+    value = Claim("", select, kind="value", value=1.0, tolerance=0.01)
+    start = replace(value, select=replace(select, schedule=CONSTANT), quantity="risk/start")
+    early = HORIZONS[0]
+    judged = [replace(claim, horizon=horizon) for claim in (ratio, value, start) for horizon in (None, early)]
+    found = verdict(exact, *judged)
+    decayed, constant = (
+        [exact_risks(exact, schedule, Last(), 0.5, horizon)[-1] for horizon in (HORIZONS[-1], early)]
+        for schedule in (C_SQRT_T, CONSTANT)
     )
-    value = Claim("", select, kind="value", value=1.0, tolerance=0.01, horizon=HORIZONS[0])
-    start = Claim(
-        "",
-        replace(select, schedule=CONSTANT),
-        kind="value",
-        quantity="risk/start",
-        value=1.0,
-        relation="at_least",
-    )
-    found = verdict(exact, ratio, value, start)
-    numbers = []
-    for schedule in (C_SQRT_T, CONSTANT):
-        data = exact.exact(Curve(QUADRATIC, SGD(), schedule, Last(), 0.5, 10_000))
-        assert data is not None
-        numbers.append(float(data.values[-1]))
-    estimates = [judgement.rows[0].verdict.evidence for judgement in found]
-    assert [type(e) for e in estimates] == [Estimate] * 3
-    assert estimates[0].value == pytest.approx(numbers[0] / numbers[1])  # type: ignore[union-attr]
-    assert estimates[2].value == pytest.approx(numbers[1] / QUADRATIC.start_risk)  # type: ignore[union-attr]
-    assert [judgement.status for judgement in found][:2] == ["supported", "refuted"]
+    expected = [a / b for a, b in zip(decayed, constant, strict=True)]
+    expected += [*decayed, *(b / QUADRATIC.start_risk for b in constant)]
+    for number, estimate in zip(expected, evidences(found), strict=True):
+        assert isinstance(estimate, Estimate)
+        assert estimate.exact
+        assert estimate.low == estimate.value == estimate.high == pytest.approx(number, rel=1e-12)
+    assert [judgement.status for judgement in found] == [
+        "supported" if ratio_ <= 0.1 else "refuted" for ratio_ in expected[:2]
+    ] + ["refuted"] * 4
 
 
 def test_a_star_is_supported_by_all_and_refuted_by_any(exact: Results) -> None:
@@ -179,39 +204,168 @@ def test_a_star_is_supported_by_all_and_refuted_by_any(exact: Results) -> None:
     assert judgement.status == "refuted"
 
 
+def sampled_runs(
+    results: Results,
+    schedule: object,
+    lr: float,
+    horizon: int,
+    averaging: object = None,
+    method: object = None,
+) -> xr.DataArray:
+    curve = Curve(LINE, method or SGD(), schedule, averaging or Last(), lr, horizon)  # type: ignore[arg-type]
+    return results.runs(curve).transpose("run", "t")
+
+
+PLAIN = Selector(method=SGD(), schedule=CONSTANT, averaging=Last(), lr=0.03)
+ENDS = SAMPLED.horizons
+
+
 def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
-    select = Selector(schedule=CONSTANT, averaging=Last(), lr=0.1)
-    window = Claim("", select, rate=Rate.parse("1/t"), relation="at_most", regime="window")
-    value = Claim("", select, kind="value", value=1e3, relation="at_most")
-    ratio = Claim(
-        "",
-        replace(select, averaging=Uniform()),
-        kind="ratio",
-        against=Selector(averaging=Last()),
-        value=0.0,
-        relation="at_least",
-    )
-    best = Claim("", replace(select, lr="best"), kind="value", value=1e3, relation="at_most")
-    along = Claim("", replace(select, lr="best"), rate=Rate.parse("1/t"), regime="window")
-    found = verdict(sampled, window, value, ratio, best, along)
-    assert [judgement.status for judgement in found][1:4] == ["supported"] * 3
+    """Rates and values, of one lr and of the best: chosen on the first 64 runs, judged on the others."""
+    window = Claim("", PLAIN, rate=Rate.parse("1/t"), relation="at_most", regime="window")
+    ends = replace(window, select=replace(PLAIN, schedule=Linear()))
+    value = Claim("", PLAIN, kind="value", value=0.0, tolerance=0.0, relation="at_most")
+    early = replace(value, horizon=ENDS[4], quantity="risk/start")
+    judged = [window, ends, value, early]
+    judged += [replace(claim, select=replace(claim.select, lr="best")) for claim in judged]
+    found = verdict(sampled, *judged)
     for judgement in found:
-        evidence = judgement.rows[0].verdict.evidence
-        assert evidence is not None
-        assert not evidence.exact
-        assert evidence.label == "95 %"
+        shown = judgement.rows[0].verdict.evidence
+        assert shown is not None
+        assert not shown.exact
+        assert shown.label == "95 %"
         assert "exact" not in judgement.cells(judgement.rows[0])
+
+    def all_lrs(schedule: object, horizon: int) -> Array:
+        return np.stack([sampled_runs(sampled, schedule, lr, horizon).values for lr in SAMPLED.lr], axis=1)
+
+    def held_out(risks: Array) -> Array:
+        best = risks[:64].mean(axis=0).argmin(axis=0)
+        return np.stack([risks[64:, lr, k] for k, lr in enumerate(best)], axis=1)
+
+    times = sampled_runs(sampled, CONSTANT, 0.03, ENDS[-1])["t"].values
+    along = all_lrs(CONSTANT, ENDS[-1])
+    over = np.stack([all_lrs(Linear(), horizon)[..., -1] for horizon in ENDS], axis=-1)
+    middle = all_lrs(CONSTANT, ENDS[4])[..., -1:] / LINE.start_risk
+    assert along[:64, :, -1].mean(axis=0).argmin() == 1
+    expected = []
+    for chosen in (lambda risks: risks[:, 0], held_out):
+        expected += [
+            evidence.fit_trajectories(times, chosen(along)),
+            evidence.fit_horizons(ENDS, chosen(over)),
+            evidence.mean_estimate(chosen(along)[:, -1]),
+            evidence.mean_estimate(chosen(middle)[:, 0]),
+        ]
+    for shown, wanted in zip(evidences(found), expected, strict=True):
+        assert_same(shown, wanted)
+    assert [str(e) for e in evidences(found)] == []
+    assert [judgement.status for judgement in found] == []
+
+
+def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
+    """Same problem, method, cell and number of runs; else the interval is that of independent samples."""
+    early = ENDS[4]
+
+    def ratio(above: Selector, against: Selector, horizon: int | None = None) -> Claim:
+        return Claim("", above, kind="ratio", against=against, value=1.0, horizon=horizon)
+
+    linear = replace(PLAIN, schedule=Linear())
+    found = verdict(
+        sampled,
+        ratio(replace(PLAIN, averaging=Uniform()), Selector(averaging=Last())),
+        ratio(linear, Selector(schedule=CONSTANT)),
+        ratio(PLAIN, Selector(schedule=C_SQRT_T), early),
+        ratio(linear, Selector(schedule=CONSTANT), early),
+        ratio(PLAIN, Selector(method=HeavyBall(0.5))),
+        ratio(replace(PLAIN, lr="best"), Selector(lr=0.03)),
+    )
+    last = ENDS[-1]
+
+    def end(schedule: object, horizon: int, lr: float = 0.03, **other: object) -> Array:
+        return np.asarray(sampled_runs(sampled, schedule, lr, horizon, **other).values[:, -1])
+
+    plain = end(CONSTANT, last)
+    sides = [
+        (end(CONSTANT, last, averaging=Uniform()), plain, True),
+        (end(Linear(), last), plain, True),
+        (end(CONSTANT, early), end(C_SQRT_T, early), True),
+        (end(Linear(), early), end(CONSTANT, early), False),
+        (plain, end(CONSTANT, last, method=HeavyBall(0.5)), False),
+        (end(CONSTANT, last, lr=0.3)[64:], plain, False),
+    ]
+    for estimate, (above, below, paired) in zip(evidences(found), sides, strict=True):
+        assert isinstance(estimate, Estimate)
+        assert estimate.value == pytest.approx(above.mean() / below.mean(), rel=1e-12)
+        assert_same(estimate, evidence.ratio_estimate(above, below, paired=paired))
+        if len(above) == len(below):
+            other = evidence.ratio_estimate(above, below, paired=not paired)
+            assert estimate.low != pytest.approx(other.low, rel=1e-8)
+
+
+def test_the_regime_is_asked_with_the_steps_that_were_taken(
+    sampled: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Σ η in absolute terms, over 1 − β, of the lr chosen there; up to a record, or of a whole horizon."""
+    asked: list[tuple[float, Array, Array, bool]] = []
+
+    def regime(mu: float, times: Array, step_sums: Array, *, power_law: bool = False) -> None:
+        asked.append((mu, times, step_sums, power_law))
+
+    monkeypatch.setattr(evidence, "regime", regime)
+    given, power = Quadratic(Given((4.0, 1.0))), Quadratic(PowerLaw(dim=3, exponent=2.0, largest=5.0))
+    spec = replace(
+        EXACT,
+        problems=(given, power),
+        methods=(HeavyBall(0.2),),
+        schedules=(C_SQRT_T, Linear()),
+        averagings=(Last(),),
+        lr=(0.02, 0.3),
+        horizons=ENDS,
+        runs=1,
+    )
+    results = computed(spec, tmp_path)
+    lrs: tuple[Any, ...] = (0.3, "best")
+    rows = [(p, s, lr) for p in (given, power) for s in (C_SQRT_T, Linear()) for lr in lrs]
+    verdict(
+        results, *(Claim("", Selector(p, None, s, None, lr), rate=Rate.parse("1/t")) for p, s, lr in rows)
+    )
+    assert len(asked) == len(rows)
+    changed = set()
+    for (problem, schedule, lr), (mu, times, sums, power_law) in zip(rows, asked, strict=True):
+        assert mu == problem.strong_convexity
+        assert power_law == (problem is power)
+        curves = [Curve(problem, HeavyBall(0.2), schedule, Last(), x, ENDS[-1]) for x in spec.lr]
+        if schedule == C_SQRT_T:
+            read = [results.exact(curve) for curve in curves]
+            risks = np.stack([data.values for data in read if data is not None])
+            roots = np.concatenate([[0.0], np.cumsum(np.arange(1, ENDS[-1] + 1) ** -0.5)])
+            multipliers = roots[times.astype(int)]
+        else:
+            np.testing.assert_array_equal(times, ENDS)
+            ends = [[results.exact(c._replace(horizon=t)) for t in ENDS] for c in curves]
+            risks = np.array([[data.values[-1] for data in row if data is not None] for row in ends])
+            multipliers = np.array([Linear()(t).sum() for t in ENDS])
+        best = np.argmin(risks, axis=0)
+        changed |= set(best)
+        taken = np.array(spec.lr)[best] if lr == "best" else np.full(len(times), 0.3)
+        np.testing.assert_allclose(sums, taken / problem.smoothness / 0.8 * multipliers, rtol=1e-12)
+    assert changed == {0, 1}
+    asked.clear()
+    verdict(sampled, Claim("", replace(PLAIN, lr="best"), rate=Rate.parse("1/t")))
+    ((mu, times, sums, _),) = asked
+    halves = [sampled_runs(sampled, CONSTANT, lr, ENDS[-1]).values[:64].mean(axis=0) for lr in SAMPLED.lr]
+    chosen = np.array(SAMPLED.lr)[np.argmin(halves, axis=0)]
+    assert mu == LINE.strong_convexity
+    np.testing.assert_allclose(sums, chosen / LINE.smoothness * times, rtol=1e-12)
 
 
 def test_bonferroni_shares_the_interval_over_monte_carlo_rows(sampled: Results) -> None:
     shared = Results(replace(sampled.spec, bonferroni=True), sampled.store)
-    claim = Claim(
-        "", Selector(schedule="*", averaging=Last(), lr=0.1), kind="value", value=1e3, relation="at_most"
-    )
+    claim = Claim("", replace(PLAIN, schedule="*"), kind="value", value=1e3, relation="at_most")
     (judgement,) = verdict(shared, claim)
     assert [row.verdict.evidence.label for row in judgement.rows if row.verdict.evidence] == [
-        "95 % over 2 claims"
-    ] * 2
+        "95 % over 3 claims"
+    ] * 3
 
 
 def test_engines_that_disagree_are_an_error_and_no_verdict(
@@ -232,10 +386,13 @@ def test_engines_that_disagree_are_an_error_and_no_verdict(
 def test_exit_codes(exact: Results) -> None:
     right, wrong = rate("t^-1/2", C_SQRT_T, Last()), rate("1/t", C_SQRT_T, Last())
     open_ = replace(right, margin=0.5)  # too wide a margin: cannot exclude a log factor
-    assert exit_code(verdict(exact, right)) == 0
-    assert (
-        exit_code(verdict(exact, replace(wrong, expect="refuted"), replace(open_, expect="undecided"))) == 0
-    )
-    assert exit_code(verdict(exact, right, open_)) == 3
-    assert exit_code(verdict(exact, wrong, open_)) == 1
-    assert exit_code(verdict(exact, replace(right, expect="undecided"))) == 1
+    judged = (right, wrong, open_)
+    yes, no, maybe = verdict(exact, *judged)
+    as_told = [Judgement(replace(j.claim, expect=j.status), j.rows) for j in (no, maybe)]
+    doubted = Judgement(replace(right, expect="undecided"), yes.rows)
+    assert exit_code([yes]) == 0
+    assert exit_code(as_told) == 0
+    assert exit_code([yes, maybe]) == 3
+    assert exit_code([no, maybe]) == 1
+    assert exit_code([doubted]) == 1
+    assert [j.status for j in (yes, no, maybe)] == ["supported", "refuted", "undecided"]

@@ -115,6 +115,35 @@ def test_jumping_and_stepping_agree_in_law(problem: Quadratic, method: Method) -
         assert stats.ks_2samp(a, b).pvalue > 1e-6
 
 
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_jumping_and_stepping_agree_jointly(method: Method) -> None:
+    """Covariances of the risks of (iterate, average) at three records, 10⁴ runs each, at |z| < 5.
+
+    The start is far and the steps are small, so the risk is nearly linear in the noise and its covariances
+    have the signs of those of the state.
+    """
+    rows, times, runs = schedules(20), np.array([4, 11, 20]), range(10_000)
+    lrs = 0.05 * np.array([critical_lr(D2L, method.momentum)]) * (1 - method.momentum)
+    args = (D2L, method, rows, lrs, mixings(rows), times)
+    jumped = jumping.simulate(*args, stream_key(0, "jump jointly"), runs)[:, :, 0]
+    stepped = stepping.simulate(*args, stream_key(0, "step jointly"), runs)[:, :, 0]
+    assert AVERAGINGS[0] == Last()
+    for a in range(1, len(AVERAGINGS)):
+        means, errors = [], []
+        for risk in (jumped, stepped):
+            both = risk[:, :, [0, a]].reshape(len(runs), len(rows), -1)
+            off = both - both.mean(axis=0)
+            products = off[..., :, None] * off[..., None, :]
+            means.append(products.mean(axis=0))
+            errors.append(products.std(axis=0) / np.sqrt(len(runs)))
+        error = np.hypot(*errors)
+        z = np.divide(means[0] - means[1], error, out=np.zeros_like(error), where=error > 0)
+        assert np.abs(z).max() < 5, (AVERAGINGS[a], z)
+        assert np.all(means[1] >= -5 * errors[1])
+        if a == 1:  # there is something to see: every pair of records is correlated
+            assert np.all(np.abs(means[1]) > 10 * errors[1])
+
+
 NOISY = [
     D2L,
     GAUSSIAN,

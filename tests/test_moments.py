@@ -198,7 +198,8 @@ def test_moments_are_those_of_the_affine_fold(steps: Array, momentum: float, ave
     mixing = averaging(steps)
     law = ADDITIVE
     maps: AffineGaussian = fold(update(steps[:, None], law.eigenvalues, law.noise, mixing[:, None], momentum))
-    mean, covariance = maps(np.repeat(law.start[:, None], 3, axis=1), np.zeros((4, 3, 3)))
+    before = np.stack([law.start, np.zeros(4), law.start], axis=1)
+    mean, covariance = maps(before, np.zeros((4, 3, 3)))
     expected = 0.5 * law.eigenvalues @ (mean[:, 2] ** 2 + covariance[:, 2, 2])
     assert risk(law, steps, mixing, momentum)[-1] == pytest.approx(expected, rel=1e-9)
 

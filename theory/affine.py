@@ -1,8 +1,8 @@
 """Affine Gaussian maps: what k updates of SGD do to one coordinate, as one map.
 
 With additive Gaussian noise every update is u ← M u + w, w ~ N(0, Q), on the state u = (x) or (x, x̄),
-(x, x_prev) or (x, x_prev, x̄) of a coordinate. Two maps in a row are one map again, and composing them is
-associative, so any number of updates is one map, found by a fold; a run observed at K times costs K draws.
+(x, v) or (x, v, x̄) of a coordinate, v its velocity. Two maps in a row are one map again, and composing them
+is associative, so any number of updates is one map, found by a fold; a run observed at K times costs K draws.
 `compose`, `fold` and `update` are this algebra as it stands; `interval_maps` is the same fold, compiled, for
 whole tables of schedules at once.
 """
@@ -54,19 +54,19 @@ def fold(maps: AffineGaussian) -> AffineGaussian:
 def update(
     steps: Array, eigenvalue: Array, noise: Array, mixing: Array | None = None, momentum: float = 0.0
 ) -> AffineGaussian:
-    """The map of single updates on the state (x, x_prev, x̄), without x̄ where `mixing` is None.
+    """The map of single updates on the state (x, v, x̄), without x̄ where `mixing` is None.
 
-    x' = (1 + β − ηλ) x − β x_prev − ηξ, E ξ² = `noise`; x_prev' = x; x̄' = (1 − c) x̄ + c x'. The arguments
+    v' = β v − ηλ x − ηξ, E ξ² = `noise`; x' = x + v'; x̄' = (1 − c) x̄ + c x'. The arguments
     broadcast against each other; the result has their shape and n = 2 or 3.
     """
     eta, lam, var = np.broadcast_arrays(steps, eigenvalue, noise)
     c = np.broadcast_to(0.0 if mixing is None else mixing, eta.shape)
     n = 2 if mixing is None else 3
     matrix, loading = np.zeros((*eta.shape, n, n)), np.zeros((*eta.shape, n))
-    matrix[..., 0, 0] = 1 + momentum - eta * lam
-    matrix[..., 0, 1] = -momentum
-    matrix[..., 1, 0] = 1.0
-    loading[..., 0] = eta
+    matrix[..., 0, 0] = 1 - eta * lam
+    matrix[..., 1, 0] = -eta * lam
+    matrix[..., :2, 1] = momentum
+    loading[..., :2] = eta[..., None]
     if mixing is not None:
         matrix[..., 2, :2] = c[..., None] * matrix[..., 0, :2]
         matrix[..., 2, 2] = 1 - c
@@ -79,7 +79,7 @@ def last_iterate(
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (d,) of δ_T after the steps (T,), by a fold over the updates."""
     maps = fold(update(np.asarray(steps, dtype=np.float64)[:, None], eigenvalues, noise, momentum=momentum))
-    mean, covariance = maps(np.stack([start, start], axis=-1), np.zeros((len(start), 2, 2)))
+    mean, covariance = maps(np.stack([start, np.zeros_like(start)], axis=-1), np.zeros((len(start), 2, 2)))
     return mean[:, 0], np.sqrt(covariance[:, 0, 0])
 
 
@@ -90,8 +90,8 @@ class IntervalMaps(NamedTuple):
     Cholesky form on standard normals z, x first, so that all averagings ride on the same x; all for unit
     noise variance.
     Without momentum the state is x and C = 2 + 3A:   x' = c₀x + c₁z₀,   x̄' = keep·x̄ + c₂x + c₃z₀ + c₄z₁.
-    With momentum it is (x, x_prev) and C = 7 + 5A:   x' = c₀x + c₁p + c₄z₀,  p' = c₂x + c₃p + c₅z₀ + c₆z₁,
-                                                      x̄' = keep·x̄ + c₇x + c₈p + c₉z₀ + c₁₀z₁ + c₁₁z₂.
+    With momentum it is (x, v) and C = 7 + 5A:        x' = c₀x + c₁v + c₄z₀,  v' = c₂x + c₃v + c₅z₀ + c₆z₁,
+                                                      x̄' = keep·x̄ + c₇x + c₈v + c₉z₀ + c₁₀z₁ + c₁₁z₂.
     """
 
     keep: Array
@@ -143,9 +143,9 @@ def _fold_sgd(multipliers: Any, lr: Any, lam: Any, mixing: Any, out: Any) -> Non
 
 @njit(fastmath={"contract"})
 def _fold_momentum(multipliers: Any, lr: Any, beta: Any, lam: Any, mixing: Any, out: Any) -> None:
-    """As `_fold_sgd` on (x, x_prev, x̄).
+    """As `_fold_sgd` on (x, v, x̄).
 
-    `out` (12, d) is M (2 × 2), Q (3), M_x̄ (2), Q_xx̄, Q_px̄, Q_x̄x̄, in the end with Cholesky factors for Q.
+    `out` (12, d) is M (2 × 2), Q (3), M_x̄ (2), Q_xx̄, Q_vx̄, Q_x̄x̄, in the end with Cholesky factors for Q.
     """
     out[:] = 0.0
     out[0] = 1.0
@@ -156,26 +156,30 @@ def _fold_momentum(multipliers: Any, lr: Any, beta: Any, lam: Any, mixing: Any, 
         c = mixing[t]
         rest = 1.0 - c
         for i in range(lam.shape[0]):
-            f = 1.0 + beta - eta * lam[i]
-            x, p = f * out[0, i] - beta * out[2, i], f * out[1, i] - beta * out[3, i]
-            out[2, i], out[3, i], out[0, i], out[1, i] = out[0, i], out[1, i], x, p
-            xx, xp = (
-                f * f * out[4, i] - 2.0 * f * beta * out[5, i] + beta * beta * out[6, i] + square,
-                f * out[4, i] - beta * out[5, i],
-            )
-            out[6, i], out[5, i], out[4, i] = out[4, i], xp, xx
-            cross = f * out[9, i] - beta * out[10, i]
-            out[7, i] = rest * out[7, i] + c * x
-            out[8, i] = rest * out[8, i] + c * p
+            g = eta * lam[i]
+            f = 1.0 - g
+            out[2, i] = beta * out[2, i] - g * out[0, i]
+            out[3, i] = beta * out[3, i] - g * out[1, i]
+            out[0, i] += out[2, i]
+            out[1, i] += out[3, i]
+            kept = beta * beta * out[6, i] + square
+            xx = f * f * out[4, i] + 2.0 * f * beta * out[5, i] + kept
+            xv = beta * (f - g) * out[5, i] - f * g * out[4, i] + kept
+            out[6, i] = g * g * out[4, i] - 2.0 * beta * g * out[5, i] + kept
+            out[4, i] = xx
+            out[5, i] = xv
+            cross = f * out[9, i] + beta * out[10, i]
+            out[7, i] = rest * out[7, i] + c * out[0, i]
+            out[8, i] = rest * out[8, i] + c * out[1, i]
             out[11, i] = rest * rest * out[11, i] + 2.0 * c * rest * cross + c * c * xx
-            out[10, i] = rest * out[9, i] + c * xp
+            out[10, i] = rest * (beta * out[10, i] - g * out[9, i]) + c * xv
             out[9, i] = rest * cross + c * xx
     for i in range(lam.shape[0]):
         scale = np.sqrt(out[6, i])
         out[4, i] = np.sqrt(out[4, i])
         out[5, i] = out[5, i] / out[4, i] if out[4, i] > 0.0 else 0.0
         out[6, i] = np.sqrt(max(out[6, i] - out[5, i] * out[5, i], 0.0))
-        if out[6, i] < 1e-7 * scale:  # rounding, not noise: after one update x_prev is known
+        if out[6, i] < 1e-7 * scale:  # rounding, not noise: after one update x and v move as one
             out[6, i] = 0.0
         out[9, i] = out[9, i] / out[4, i] if out[4, i] > 0.0 else 0.0
         out[10, i] = (out[10, i] - out[5, i] * out[9, i]) / out[6, i] if out[6, i] > 0.0 else 0.0

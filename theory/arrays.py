@@ -50,6 +50,11 @@ def nonnegative(name: str, values: ArrayLike) -> Array:
     return array
 
 
+def once_infinite(risk: Array) -> Array:
+    """`risk` (…, K) with inf from the first record on that is not finite: what diverged stays diverged."""
+    return np.where(np.maximum.accumulate(~np.isfinite(risk), axis=-1), np.inf, risk)
+
+
 def record_times(horizon: int, records: int, also: Sequence[int] = ()) -> Integers:
     """0, at most `records` log-spaced counts from 1 to `horizon`, and those in `also`; sorted, unique."""
     if horizon < 1:

@@ -1,20 +1,23 @@
 """Exact expected risk of SGD and heavy ball on quadratics, for any step sequence and any averaging.
 
-With f = ½ Σ λ_i δ_i², δ = x − x*, the second moments of (δ_t, δ_{t−1}, δ̄_t) obey a linear recursion, here
-run as it stands: nothing is sampled, fitted or extrapolated. In the eigenbasis, with a_i = 1 + β − η_t λ_i,
+With f = ½ Σ λ_i δ_i², δ = x − x*, the second moments of position, velocity v_t = δ_t − δ_{t−1} and average
+obey a linear recursion, here run as it stands: nothing is sampled, fitted or extrapolated. In the eigenbasis,
+with g_i = η_t λ_i and a_i = 1 − g_i, an update is δ' = a δ + β v − ηξ, v' = β v − g δ − ηξ, so that
 
-    P₁₁' = a² P₁₁ − 2aβ P₁₂ + β² P₂₂ + N_i        (P₁₁ = E δ_t²)
-    P₁₂' = a P₁₁ − β P₁₂,   P₂₂' = P₁₁            (P₁₂ = E δ_t δ_{t−1}, P₂₂ = E δ_{t−1}²)
+    m' = a² m + 2aβ w + β² V + N_i                    (m = E δ²)
+    w' = β(a − g) w − ag m + β² V + N_i               (w = E δv)
+    V' = β² V − 2βg w + g² m + N_i                    (V = E v²)
 
-and for an average x̄' = (1 − c) x̄ + c x', with q = E δ_t δ̄, u = E δ_{t−1} δ̄, r = E δ̄²,
+and for an average x̄' = (1 − c) x̄ + c x', with q = E δδ̄, u = E vδ̄, r = E δ̄²,
 
-    q⁻ = a q − β u,   r' = (1 − c)² r + 2c(1 − c) q⁻ + c² P₁₁',
-    q' = (1 − c) q⁻ + c P₁₁',   u' = (1 − c) q + c P₁₂',
+    q⁻ = a q + β u,   u⁻ = β u − g q,   r' = (1 − c)² r + 2c(1 − c) q⁻ + c² m',
+    q' = (1 − c) q⁻ + c m',   u' = (1 − c) u⁻ + c w'
 
-where β is the momentum and N_i the noise that one update adds:
+(positions and velocities, because two successive positions are nearly equal where momentum is large, and
+their moments would cancel), where β is the momentum and N_i the noise that one update adds:
     additive        η² C_ii / B
-    least squares   (η²/B) [λ_i² P₁₁ + λ_i (Σ_j λ_j P₁₁,j + σ²)]     (fresh Gaussian features, label noise σ²)
-    minibatches     (η²/B) [E z_i² (zᵀδ − ε)² − λ_i² P₁₁]            (rows of a table, drawn with replacement)
+    least squares   (η²/B) [λ_i² m_i + λ_i (Σ_j λ_j m_j + σ²)]     (fresh Gaussian features, label noise σ²)
+    minibatches     (η²/B) [E z_i² (zᵀδ − ε)² − λ_i² m_i]          (rows of a table, drawn with replacement)
 
 Sources: Bach and Moulines 2011 (additive), Bach and Moulines 2013 and Jain et al. 2018 (least squares); each
 recursion is checked against simulation and, where there is one, its steady state.
@@ -30,7 +33,7 @@ import numpy as np
 from numba import njit
 from scipy.optimize import brentq
 
-from theory.arrays import Array, InputError, Integers
+from theory.arrays import Array, InputError, Integers, once_infinite
 from theory.threads import spread
 
 _TILE = 64  # coordinates per task: their moments stay in the first-level cache
@@ -132,12 +135,12 @@ def _coupled_pair(
     empty if unwanted.
     """
     d, averagings = lam.shape[0], mixing.shape[0]
-    p11 = start * start
-    p12, p22 = p11.copy(), p11.copy()
+    m = start * start
+    w, v = np.zeros(d), np.zeros(d)
     q = np.empty((averagings, d))
     for a in range(averagings):
-        q[a] = p11
-    u, r = q.copy(), q.copy()
+        q[a] = m
+    u, r = np.zeros((averagings, d)), q.copy()
     t = 0
     for k in range(records.shape[0]):
         while t < records[k]:
@@ -145,30 +148,35 @@ def _coupled_pair(
             square = eta * eta
             total = label_variance
             for i in range(d):
-                total += lam[i] * p11[i]
+                total += lam[i] * m[i]
             total *= inverse_batch
             if gradient.shape[0] > 0:
                 second = 0.0
                 for i in range(d):
-                    second += lam[i] * lam[i] * p11[i] * (1.0 + inverse_batch) + noise[i] + lam[i] * total
+                    second += lam[i] * lam[i] * m[i] * (1.0 + inverse_batch) + noise[i] + lam[i] * total
                 gradient[t] = second
             for i in range(d):
-                f = 1.0 + beta - eta * lam[i]
-                added = square * (noise[i] + lam[i] * lam[i] * p11[i] * inverse_batch + lam[i] * total)
-                new = f * f * p11[i] - 2.0 * f * beta * p12[i] + beta * beta * p22[i] + added
-                p12[i], p22[i], p11[i] = f * p11[i] - beta * p12[i], p11[i], new
+                g = eta * lam[i]
+                f = 1.0 - g
+                added = square * (noise[i] + lam[i] * lam[i] * m[i] * inverse_batch + lam[i] * total)
+                kept = beta * beta * v[i] + added
+                m_new = f * f * m[i] + 2.0 * f * beta * w[i] + kept
+                w_new = beta * (f - g) * w[i] - f * g * m[i] + kept
+                v[i] = g * g * m[i] - 2.0 * beta * g * w[i] + kept
+                m[i] = m_new
+                w[i] = w_new
             for a in range(averagings):
                 c = mixing[a, t]
                 keep = 1.0 - c
                 for i in range(d):
-                    f = 1.0 + beta - eta * lam[i]
-                    cross = f * q[a, i] - beta * u[a, i]
-                    r[a, i] = keep * keep * r[a, i] + 2.0 * c * keep * cross + c * c * p11[i]
-                    u[a, i] = keep * q[a, i] + c * p12[i]
-                    q[a, i] = keep * cross + c * p11[i]
+                    g = eta * lam[i]
+                    cross = (1.0 - g) * q[a, i] + beta * u[a, i]
+                    r[a, i] = keep * keep * r[a, i] + 2.0 * c * keep * cross + c * c * m[i]
+                    u[a, i] = keep * (beta * u[a, i] - g * q[a, i]) + c * w[i]
+                    q[a, i] = keep * cross + c * m[i]
             t += 1
         for i in range(d):
-            out[averagings, k] += 0.5 * lam[i] * p11[i]
+            out[averagings, k] += 0.5 * lam[i] * m[i]
         for a in range(averagings):
             for i in range(d):
                 out[a, k] += 0.5 * lam[i] * r[a, i]
@@ -226,68 +234,61 @@ def _table_pair(
 ) -> None:
     """Minibatches of a table: the covariance in full, since fourth moments of the rows mix its entries.
 
-    Packed: entry e of P₁₁ and P₂₂ is (i, j) = (rows[e], columns[e]), i ≤ j; P₁₂ = E δδ_{t−1}ᵀ is kept as a
-    matrix. `state` is (P₁₁, E δ, 1); `noise_map` (its length, entries) takes it to the covariance of the
-    gradient.
+    Packed: entry e of E δδᵀ and E vvᵀ is (i, j) = (rows[e], columns[e]), i ≤ j; E δvᵀ is kept as a matrix.
+    `state` is (E δδᵀ, E δ, 1); `noise_map` (its length, entries) takes it to the covariance of the gradient.
     """
     d, entries, averagings = lam.shape[0], rows.shape[0], mixing.shape[0]
     state = np.ones(entries + d + 1)
-    p22, added = np.empty(entries), np.empty(entries)
+    v, added = np.zeros(entries), np.empty(entries)
     diagonal = np.empty(d, dtype=np.int64)
     for e in range(entries):
         state[e] = start[rows[e]] * start[columns[e]]
-        p22[e] = state[e]
         if rows[e] == columns[e]:
             diagonal[rows[e]] = e
     state[entries : entries + d] = start
-    before = start.copy()
-    p12, p21 = np.outer(start, start), np.empty((d, d))
+    speed = np.zeros(d)  # E v
+    w = np.zeros((d, d))
     q = np.empty((averagings, d))
     for a in range(averagings):
         q[a] = start * start
-    u, r = q.copy(), q.copy()
-    f = np.empty(d)
+    u, r = np.zeros((averagings, d)), q.copy()
+    g = np.empty(d)
     t = 0
     for k in range(records.shape[0]):
         while t < records[k]:
             eta = lr * multipliers[t]
             for i in range(d):
-                f[i] = 1.0 + beta - eta * lam[i]
+                g[i] = eta * lam[i]
             added[:] = 0.0
-            for g in range(state.shape[0]):
+            for h in range(state.shape[0]):
                 for e in range(entries):
-                    added[e] += noise_map[g, e] * state[g]
+                    added[e] += noise_map[h, e] * state[h]
             if gradient.shape[0] > 0:
                 for i in range(d):
                     gradient[t] += added[diagonal[i]] + lam[i] * lam[i] * state[diagonal[i]]
             if beta != 0.0:
-                p21[:] = p12.T
                 for e in range(entries):
-                    i, j, here = rows[e], columns[e], state[e]
-                    added[e] = (
-                        eta * eta * added[e]
-                        - beta * (f[i] * p21[j, i] + f[j] * p21[i, j])
-                        + beta * beta * p22[e]
-                    )
-                    p12[i, j] = f[i] * here - beta * p21[i, j]
-                    p12[j, i] = f[j] * here - beta * p21[j, i]
-                    p22[e] = here
-                    state[e] = f[i] * f[j] * here + added[e]
+                    i, j, m = rows[e], columns[e], state[e]
+                    fi, fj, wij, wji = 1.0 - g[i], 1.0 - g[j], w[i, j], w[j, i]
+                    kept = beta * beta * v[e] + eta * eta * added[e]
+                    state[e] = fi * fj * m + beta * (fi * wij + fj * wji) + kept
+                    v[e] = g[i] * g[j] * m - beta * (g[j] * wji + g[i] * wij) + kept
+                    w[i, j] = beta * (fi * wij - g[j] * wji) - fi * g[j] * m + kept
+                    w[j, i] = beta * (fj * wji - g[i] * wij) - fj * g[i] * m + kept
             else:
                 for e in range(entries):
-                    state[e] = f[rows[e]] * f[columns[e]] * state[e] + eta * eta * added[e]
+                    state[e] = (1.0 - g[rows[e]]) * (1.0 - g[columns[e]]) * state[e] + eta * eta * added[e]
             for i in range(d):
-                here = state[entries + i]
-                state[entries + i] = f[i] * here - beta * before[i]
-                before[i] = here
+                speed[i] = beta * speed[i] - g[i] * state[entries + i]
+                state[entries + i] += speed[i]
             for a in range(averagings):
                 c = mixing[a, t]
                 keep = 1.0 - c
                 for i in range(d):
                     now = state[diagonal[i]]
-                    cross = f[i] * q[a, i] - beta * u[a, i]
+                    cross = (1.0 - g[i]) * q[a, i] + beta * u[a, i]
                     r[a, i] = keep * keep * r[a, i] + 2.0 * c * keep * cross + c * c * now
-                    u[a, i] = keep * q[a, i] + c * p12[i, i]
+                    u[a, i] = keep * (beta * u[a, i] - g[i] * q[a, i]) + c * w[i, i]
                     q[a, i] = keep * cross + c * now
             t += 1
         for i in range(d):
@@ -447,7 +448,7 @@ def _run(
             spread(_coupled, pairs, *common, zero, batch, variance, kept, records, out, norms)
         case Minibatches():
             spread(_table, pairs, *common, *law.packed(), kept, records, out, norms)
-    risk = np.where(np.isfinite(out), out, np.inf)
+    risk = once_infinite(out)
     return np.ascontiguousarray(risk.reshape(schedules, len(lrs), *risk.shape[1:])[:, :, where, :])
 
 

@@ -277,7 +277,7 @@ class Triangular:
 
 @value("schedule")
 class WarmupStableDecay:
-    """The trapezoid: a linear warmup, 1, and a linear cooldown (Zhai et al. 2022; Hägele et al. 2024).
+    """The trapezoid: a linear warmup, 1, and a linear cooldown (Hägele et al. 2024).
 
     In numbers `Cooldown(Warmup(Constant(), warmup), cooldown)`: (t + 1)/(W + 1) for t < W, times (T - t)/C
     over the last C updates; where the two overlap they multiply.
