@@ -124,8 +124,8 @@ def _comparable(spec: Spec, curve: Curve, times: Array, exact: Array) -> NDArray
 
     Not where it has fallen far below what it was (the difference of larger numbers, known to fewer digits),
     nor near overflow. With noise, from 64 runs on, for the level is not kept below; not where fourth moments
-    are infinite; and with multiplicative noise only while every step was at most half the critical one: above,
-    rare large risks carry the mean, and are not drawn.
+    are infinite; and with multiplicative noise only while every step was at most half the critical one:
+    above, rare large risks carry the mean, and are not drawn.
     """
     known = (exact >= CANCELLED * np.maximum.accumulate(exact)) & (exact < OVERFLOW[spec.dtype])
     law = curve.problem.law

@@ -177,7 +177,7 @@ def test_too_early_is_undecided_and_the_window_may_be_asked_for(tmp_path: Path) 
 def test_ratios_and_values_exactly(exact: Results) -> None:
     select = Selector(schedule=C_SQRT_T, averaging=Last(), lr=0.5)
     against = Selector(schedule=CONSTANT)
-    ratio = Claim("", select, kind="ratio", against=against, value=0.1, relation="at_most")
+    ratio = Claim("", select, kind="ratio", against=against, value=0.05, relation="at_most")
     value = Claim("", select, kind="value", value=1.0, tolerance=0.01)
     start = replace(value, select=replace(select, schedule=CONSTANT), quantity="risk/start")
     early = HORIZONS[0]
@@ -193,9 +193,7 @@ def test_ratios_and_values_exactly(exact: Results) -> None:
         assert isinstance(estimate, Estimate)
         assert estimate.exact
         assert estimate.low == estimate.value == estimate.high == pytest.approx(number, rel=1e-12)
-    assert [judgement.status for judgement in found] == [
-        "supported" if ratio_ <= 0.1 else "refuted" for ratio_ in expected[:2]
-    ] + ["refuted"] * 4
+    assert [judgement.status for judgement in found] == ["supported"] + ["refuted"] * 5
 
 
 def test_a_star_is_supported_by_all_and_refuted_by_any(exact: Results) -> None:
@@ -222,9 +220,9 @@ ENDS = SAMPLED.horizons
 
 def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     """Rates and values, of one lr and of the best: chosen on the first 64 runs, judged on the others."""
-    window = Claim("", PLAIN, rate=Rate.parse("1/t"), relation="at_most", regime="window")
+    window = Claim("", PLAIN, rate=Rate.parse("t^-1/2"), relation="at_most", regime="window")
     ends = replace(window, select=replace(PLAIN, schedule=Linear()))
-    value = Claim("", PLAIN, kind="value", value=0.0, tolerance=0.0, relation="at_most")
+    value = Claim("", PLAIN, kind="value", value=0.2, relation="at_most")
     early = replace(value, horizon=ENDS[4], quantity="risk/start")
     judged = [window, ends, value, early]
     judged += [replace(claim, select=replace(claim.select, lr="best")) for claim in judged]
@@ -258,8 +256,8 @@ def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
         ]
     for shown, wanted in zip(evidences(found), expected, strict=True):
         assert_same(shown, wanted)
-    assert [str(e) for e in evidences(found)] == []
-    assert [judgement.status for judgement in found] == []
+    fixed, best = ["refuted"] * 4, ["undecided", "refuted", "supported", "refuted"]
+    assert [judgement.status for judgement in found] == fixed + best
 
 
 def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
