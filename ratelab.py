@@ -6,8 +6,10 @@ interrupted.
 """
 
 import importlib
+import importlib.util
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -274,8 +276,8 @@ def preview(
     from theory.arrays import InputError
     from theory.schedules import multipliers
 
-    if horizon < 1:
-        raise InputError(f"--horizon is {horizon}; give at least 1 update")
+    if not 1 <= horizon <= 10**9:
+        raise InputError(f"--horizon is {horizon}; give 1 to 1000000000 updates")
     if not 0 < lr < float("inf"):
         raise InputError(f"--lr is {lr}; give a number > 0")
     steps: dict[str, Array] = {}
@@ -327,7 +329,10 @@ def run(
         raise InputError(f"--workers is {workers}; give at least 1")
     spec = load(file, imports or [])
     store = Store(out or results_folder(file))
+    if not update:
+        store.refuse_changes(spec)
     todo = missing(spec, store)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems ask this way to stop
     workers = workers or execute.default_workers(len(todo))
     if dry_run:
         rows = [
@@ -526,10 +531,10 @@ def opened(run: Path, imports: Sequence[Path]) -> "tuple[Store, Spec]":
 
 def require_complete(spec: "Spec", store: "Store") -> None:
     """Exit code 4 when cells have failed; InputError when some are yet to be computed."""
-    from experiments.store import missing
+    from experiments.spec import cells
     from theory.arrays import InputError
 
-    lacking = missing(spec, store)
+    lacking = [cell for cell in cells(spec) if not store.cell_file(cell).exists()]
     if not lacking:
         return
     notes = store.manifest().get("cells", {})
@@ -674,7 +679,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 240)
-    table = Table(*columns, title=title or None, title_justify="left")
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("verdict", "expected", "number"))
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
@@ -719,13 +726,32 @@ def progress(what: str) -> "Iterator[Report]":
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def refuse_strangers() -> None:
+    """Exit 2 when a package imported by one of our names is somebody else's: the names are common."""
+    here = Path(__file__).resolve().parent
+    for name in ("theory", "problems", "experiments", "paper_figures"):
+        found = importlib.util.find_spec(name)
+        origin = Path(found.origin).resolve().parent if found is not None and found.origin else None
+        if origin != here / name:
+            print(
+                f"error: the package {name} is taken from {origin}, not from {here / name}; "
+                "run ratelab from another folder, or take that one off PYTHONPATH",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; always ends in SystemExit with one of the exit codes above."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        refuse_strangers()
         app(arguments, prog_name="ratelab")
+    except BrokenPipeError:  # the reader of a pipe has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         from theory.arrays import InputError
 

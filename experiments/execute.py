@@ -246,6 +246,9 @@ def run(
     notes: dict[str, Any] = {c.key: before.get("cells", {}).get(c.key, {"cell": c.name}) for c in every}
     manifest = _manifest(spec) | {"workers": workers, "started": _now(), "finished": None, "cells": notes}
     store.write_text(store.spec_file, text)
+    if not todo and before:  # what made the cells stays on record
+        store.write_manifest(before | {"spec": manifest["spec"], "cells": notes})
+        return Outcome(0, len(every), {})
     store.write_manifest(manifest)
     failed: dict[str, str] = {}
     done = 0

@@ -275,6 +275,8 @@ class _Labelled(_Table):
 _Entry = Annotated[_Labelled, BeforeValidator(lambda v: {"value": v} if isinstance(v, str) else v)]
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1)]
+_Horizon = Annotated[int, Field(ge=1, le=10**9)]
+_Runs = Annotated[int, Field(ge=1, le=10**7)]
 T = TypeVar("T")
 _Some = Annotated[list[T], Field(min_length=1)]
 
@@ -308,8 +310,8 @@ class _File(_Table):
     schedules: _Some[_Entry]
     lr: _Some[_Positive]
     lr_unit: LrUnit
-    horizons: _Some[_Count]
-    runs: _Count
+    horizons: _Some[_Horizon]
+    runs: _Runs
     title: str = ""
     methods: _Some[_Entry] = [_Labelled(value="SGD()")]
     averagings: _Some[_Entry] = [_Labelled(value="Last()")]
@@ -351,12 +353,17 @@ def import_file(path: Path) -> str:
     """Run a user's own file, so that the names it defines join the notation; returns its SHA-256."""
     if not path.is_file():
         raise InputError(f"--import {path}: no such file")
-    module = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.spec_from_file_location(f"imported_{path.stem}", path)
     if module is None or module.loader is None:
         raise InputError(f"--import {path}: not a Python file")
     loaded = importlib.util.module_from_spec(module)
-    sys.modules[path.stem] = loaded
-    module.loader.exec_module(loaded)
+    sys.modules[module.name] = loaded
+    try:
+        module.loader.exec_module(loaded)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"--import {path}: {type(error).__name__}: {error}; mend the file") from error
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -501,6 +508,12 @@ def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
             faults.append(f"{place}.{key}: a claim of kind {kind} has no {key}; remove it, or set kind")
         if not given and key in wants:
             faults.append(f"{place}.{key} is missing; a claim of kind {kind} needs it")
+    speaks = {"tolerance": ("value", "ratio"), "quantity": ("value",), "regime": ("rate",)}
+    faults += [
+        f"{place}.{key} means nothing to a claim of kind {kind}; remove it"
+        for key, kinds in speaks.items()
+        if key in table.model_fields_set and kind not in kinds
+    ]
     return Claim(
         sentence=table.sentence,
         select=_selector(table, place, faults),

@@ -55,12 +55,17 @@ class Store:
         """The manifest; empty where nothing was run. InputError where it cannot be read."""
         try:
             content: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+            whole = all(isinstance(content[key], dict) for key in ("spec", "cells"))
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.manifest_file} cannot be read ({error}); move it away and run again: cells are kept"
             ) from error
+        if not whole:
+            raise InputError(
+                f"{self.manifest_file} has no spec and cells; move it away and run again: cells are kept"
+            )
         return content
 
     def refuse_changes(self, spec: Spec) -> None:
@@ -88,8 +93,13 @@ class Store:
             ) from error
 
     def write_text(self, path: Path, text: str) -> None:
-        with atomically(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        try:
+            with atomically(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path} ({error.strerror or error}); free the disk or name another folder"
+            ) from error
 
     def write_manifest(self, content: Mapping[str, Any]) -> None:
         self.write_text(self.manifest_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -123,12 +133,17 @@ class Store:
     def whole(self, cell: Cell) -> bool:
         """Whether the cell is there and can be read to the end; a damaged file is renamed *.corrupt."""
         path = self.cell_file(cell)
-        if not path.exists():
-            return False
+        if self.readable(cell):
+            return True
+        if path.exists():
+            path.replace(path.with_suffix(".nc.corrupt"))
+        return False
+
+    def readable(self, cell: Cell) -> bool:
+        """Whether the cell is there and can be read to the end."""
         try:
             self.read_cell(cell)
         except InputError:
-            path.replace(path.with_suffix(".nc.corrupt"))
             return False
         return True
 
@@ -206,5 +221,5 @@ class Results:
 
 
 def missing(spec: Spec, store: Store) -> list[Cell]:
-    """The cells that have no file yet."""
-    return [cell for cell in cells(spec) if not store.cell_file(cell).exists()]
+    """The cells that have no file yet, or a damaged one."""
+    return [cell for cell in cells(spec) if not store.readable(cell)]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEY = "Line: exact (or mean of runs). Band: 95 % pointwise interval of the mean. Dotted: worst-case bound."
+SKY = 1e200
+"""A risk above is drawn as what it is, diverged: not at all."""
 COLUMNS = ("problem", "method", "schedule", "averaging", "lr", "t", "exact", "mean", "low", "high", "bound")
 LETTERS = 17
 """Of the smallest text, per inch."""
@@ -55,12 +57,13 @@ def curve_data(results: Results, curve: Curve) -> dict[str, Array]:
     unknown = np.full(runs.sizes["t"], np.nan)
     low = high = unknown
     if len(runs) > 1:
-        with np.errstate(invalid="ignore"):  # a diverged run: inf − inf
-            low, high = _style.mean_interval(runs.values)
+        low, high = _style.mean_interval(runs.values)
+    with np.errstate(over="ignore"):  # a sum of diverging runs
+        mean = runs.values.mean(axis=0)
     return {
         "t": runs["t"].values,
         "exact": unknown if exact is None else exact.values,
-        "mean": runs.values.mean(axis=0),
+        "mean": mean,
         "low": low,
         "high": high,
         "bound": unknown if bound is None else bound.values,
@@ -107,9 +110,10 @@ def _line(curve: Mapping[str, Array]) -> Array:
 
 def _draw_curve(panel: "Axes", curve: Mapping[str, Array], look: _style.Look, label: str) -> None:
     shown = curve["t"] > 0
-    t, _, mean, low, high, bound = (np.where(np.isfinite(v), v, np.nan)[shown] for v in curve.values())
+    t, _, mean, low, high, bound = (np.where(v < SKY, v, np.nan)[shown] for v in curve.values())
     panel.fill_between(t, np.maximum(low, 1e-3 * mean), high, color=look.colour, alpha=0.25, linewidth=0)
-    panel.plot(t, _line(curve)[shown], label=label, **look.line())
+    line = _line(curve)[shown]
+    panel.plot(t, np.where(line < SKY, line, np.nan), label=label, **look.line())
     panel.plot(t, bound, color=look.colour, linestyle=":", linewidth=0.7)
 
 
@@ -117,8 +121,11 @@ def _limits(curves: Iterable[Mapping[str, Array]]) -> tuple[float, float]:
     """Room for the risks; bounds may lie far above and are cut."""
     drawn = [np.concatenate([c["exact"][c["t"] > 0], c["mean"][c["t"] > 0]]) for c in curves]
     values = np.concatenate(drawn)
-    values = values[np.isfinite(values) & (values > 0)]
-    return (float(values.min()) / 15, float(values.max()) * 10) if len(values) else (1e-3, 1.0)
+    values = values[(values < SKY) & (values > 0)]
+    if not len(values):
+        return 1e-3, 1.0
+    low = float(values.min())
+    return low / 15, min(10 * float(values.max()), 1e12 * low)  # a run on its way out leaves the picture
 
 
 def _claimed(results: Results, panel: Selector) -> list[float]:

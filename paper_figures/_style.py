@@ -152,8 +152,9 @@ def slope_triangle(
 
 def mean_interval(runs: Array) -> tuple[Array, Array]:
     """The 95 % pointwise interval (Student's t) of the mean of `runs` (R, …) over its first axis."""
-    reach = stats.t.ppf(0.975, len(runs) - 1) * runs.std(axis=0, ddof=1) / len(runs) ** 0.5
-    return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach
+    with np.errstate(over="ignore", invalid="ignore"):  # of diverged runs: inf − inf
+        reach = stats.t.ppf(0.975, len(runs) - 1) * runs.std(axis=0, ddof=1) / len(runs) ** 0.5
+        return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach
 
 
 def save_figure(drawn: Figure, stem: Path) -> list[Path]:

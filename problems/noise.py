@@ -8,14 +8,14 @@ so all of them share one exact law; the runs differ.
 from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from problems import philox
 from theory.arrays import Array
 from theory.notation import value
 
 Covariance: TypeAlias = Literal["identity", "hessian"]
-Sd = Annotated[float, Ge(0.0)]
+Sd = Annotated[float, Ge(0.0), Le(1e100)]
 
 
 @runtime_checkable

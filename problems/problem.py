@@ -16,7 +16,7 @@ from theory import moments
 from theory.arrays import Array, InputError, Integers, record_times
 from theory.averaging import Averaging
 from theory.moments import Law
-from theory.schedules import Schedule
+from theory.schedules import Schedule, multipliers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,10 +123,12 @@ def risk_curve(
     >>> bool(risk[-1] < risk[0])
     True
     """
+    if not 0 < lr < np.inf:
+        raise InputError(f"lr is {lr}; give a finite number > 0, the absolute step")
     times = record_times(horizon, records)
-    multipliers = schedule(horizon)[None]
-    mixing = np.ones_like(multipliers) if averaging is None else averaging(multipliers[0])[None]
-    risk = exact_risk(problem, multipliers, np.array([lr]), [mixing], times, momentum)
+    shape = multipliers(schedule, horizon)[None]
+    mixing = np.ones_like(shape) if averaging is None else averaging(shape[0])[None]
+    risk = exact_risk(problem, shape, np.array([lr]), [mixing], times, momentum)
     if risk is None:
         raise InputError(f"{problem!r} has no exact law of the risk; run it by Monte Carlo instead")
     return times, risk[0, 0, 0]

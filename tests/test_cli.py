@@ -323,3 +323,66 @@ def test_preview_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_diverging_run_is_a_result(shell: Shell) -> None:
+    """It is refuted, drawn, and takes no other verdict with it: not even a ratio of two infinite risks."""
+    text = FILE.replace("lr = [0.5]", "lr = [0.5, 10.0]").replace('tiny"', '[/red] tiny"')
+    text = text.replace('rate = "t^-1/2"', 'lr = 0.5\nrate = "t^-1/2"')
+    text += '[[claims]]\nsentence = "it decays"\nschedule = "Constant()"\nlr = 10.0\nrate = "1/t"\n'
+    text += 'relation = "at_most"\nexpect = "refuted"\n'
+    text += '[[claims]]\nsentence = "a ratio"\nschedule = "Constant()"\nlr = 10.0\nvalue = 1.0\n'
+    text += 'against = {averaging = "Last()"}\nexpect = "undecided"\n'
+    shell("run", write(text), "--workers", "1")
+    said = shell("verdict", "results/tiny")
+    assert said.code == 0
+    assert "[/red] tiny" in said.out
+    assert "the risk diverged: infinite at t =" in said.out
+    assert shell("figure", "results/tiny").code == 0
+
+
+def test_nothing_to_do_keeps_the_record_of_what_was_done(shell: Shell) -> None:
+    file = write()
+    shell("run", file, "--workers", "1")
+    before = json.loads(Path("results/tiny/manifest.json").read_text(encoding="utf-8"))
+    assert shell("run", file).code == 0
+    assert json.loads(Path("results/tiny/manifest.json").read_text(encoding="utf-8")) == before
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"spec": 3, "cells": 4}', '{"spec": {'])
+def test_a_damaged_manifest_is_told(shell: Shell, content: str) -> None:
+    file = write()
+    shell("run", file, "--workers", "1")
+    Path("results/tiny/manifest.json").write_text(content, encoding="utf-8")
+    said = shell("run", file)
+    assert said.code == 2
+    assert "manifest.json" in said.err
+
+
+def test_dry_run_sees_damage_and_changes(shell: Shell) -> None:
+    file = write()
+    shell("run", file, "--workers", "1")
+    for path in Path("results/tiny/cells").glob("*.nc"):
+        path.write_bytes(path.read_bytes()[:300])
+    assert "2 of 2 cells to compute" in shell("run", file, "--dry-run").out
+    assert shell("run", write(FILE.replace("runs = 8", "runs = 9")), "--dry-run").code == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[10_000]", "[10_000_000_000_000]", "horizons"),
+        ("runs = 8", "runs = 10_000_000_000", "runs"),
+        ('rate = "t^-1/2"', 'rate = "t^-1/2"\ntolerance = 5.0', "tolerance"),
+    ],
+)
+def test_what_would_never_end_or_never_count_is_refused(shell: Shell, old: str, new: str, told: str) -> None:
+    said = shell("run", write(FILE.replace(old, new)), "--dry-run")
+    assert said.code == 2
+    assert told in said.err
+
+
+def test_a_broken_import_is_told(shell: Shell) -> None:
+    said = shell("list", "methods", "--import", write("1 / 0", "boom.py"))
+    assert said.code == 2
+    assert "boom.py: ZeroDivisionError" in said.err

@@ -126,7 +126,9 @@ CLOSED_FORMS = [
 
 
 @pytest.mark.parametrize("T", [0, 1, 2, 7, 12, 1000])
-@pytest.mark.parametrize(("schedule", "formula"), CLOSED_FORMS, ids=lambda v: "formula" if hasattr(v, "__code__") else repr(v))
+@pytest.mark.parametrize(
+    ("schedule", "formula"), CLOSED_FORMS, ids=lambda v: "formula" if hasattr(v, "__code__") else repr(v)
+)
 def test_closed_forms(schedule: Schedule, formula: object, T: int) -> None:
     assert callable(formula)
     np.testing.assert_allclose(schedule(T), [formula(t, T) for t in range(T)], rtol=1e-12, atol=1e-15)

@@ -57,8 +57,8 @@ def once_infinite(risk: Array) -> Array:
 
 def record_times(horizon: int, records: int, also: Sequence[int] = ()) -> Integers:
     """0, at most `records` log-spaced counts from 1 to `horizon`, and those in `also`; sorted, unique."""
-    if horizon < 1:
-        raise InputError(f"horizon is {horizon}; it must be at least 1 update")
+    if not isinstance(horizon, int) or horizon < 1:
+        raise InputError(f"horizon is {horizon}; it must be a whole number of updates, at least 1")
     if records < 1:
         raise InputError(f"records is {records}; it must be at least 1")
     spaced = np.rint(np.geomspace(1, horizon, records)) if records > 1 else [horizon]
