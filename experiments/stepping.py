@@ -222,6 +222,23 @@ def _advance_regression(
             _fold_average(keep[p // lrs.shape[0]], sums[:, p], averages[r, p])
 
 
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _risks(first: Any, last: Any, lam: Any, x: Any, averages: Any, out: Any) -> None:
+    """½ Σ λ δ² of averages (R, P, A, d), then of iterates x (R, P, d), into `out` (R, P, A + 1)."""
+    for r in range(first, last):
+        for p in range(x.shape[1]):
+            for a in range(averages.shape[2]):
+                total = 0.0
+                for i in range(lam.shape[0]):
+                    total += lam[i] * averages[r, p, a, i] * averages[r, p, a, i]
+                out[r, p, a] = 0.5 * total
+            total = 0.0
+            for i in range(lam.shape[0]):
+                here = np.float64(x[r, p, i])
+                total += lam[i] * here * here
+            out[r, p, averages.shape[2]] = 0.5 * total
+
+
 def _advance(
     problem: Problem,
     beta: float,
@@ -246,11 +263,6 @@ def _advance(
         spread(_advance_regression, len(x), steps, rates, momentum, *drawn, w, keep, x, v, averages)
 
 
-def has_kernel(problem: Problem) -> bool:
-    """Whether `simulate` runs this problem through a compiled kernel."""
-    return isinstance(problem, Quadratic | StreamingLeastSquares | TableLeastSquares)
-
-
 def simulate(
     problem: Problem,
     method: Method,
@@ -267,7 +279,7 @@ def simulate(
     multipliers (S, T), lrs (n,) absolute, mixings: A arrays (S, T), records (K,) increasing; `key` from
     `philox.stream_key`. The sample of an update depends on (key, run, update) only.
     """
-    if not has_kernel(problem):
+    if not isinstance(problem, Quadratic | StreamingLeastSquares | TableLeastSquares):
         return step_plainly(problem, method, multipliers, lrs, mixings, records, key, runs, dtype)
     if len(runs) > _RUNS:
         groups = [runs[r : r + _RUNS] for r in range(0, len(runs), _RUNS)]
@@ -289,8 +301,7 @@ def simulate(
                 problem, method.momentum, multipliers[:, span], lrs, proper[..., span], sample, x, v, averages
             )
         if recorded < len(records) and records[recorded] == last:
-            risk[:, :, :-1, recorded] = problem.risk(torch.from_numpy(averages)).numpy()
-            risk[:, :, -1, recorded] = problem.risk(torch.from_numpy(x).double()).numpy()
+            spread(_risks, len(x), problem.eigenvalues, x, averages, risk[..., recorded])
             recorded += 1
     shaped = once_infinite(risk).reshape(len(runs), len(multipliers), len(lrs), *risk.shape[2:])
     return np.asarray(shaped.take(where, axis=3))

@@ -40,6 +40,10 @@ class StreamingLeastSquares:
         return self.spectrum.dim
 
     @property
+    def eigenvalues(self) -> Array:
+        return self.spectrum.eigenvalues()
+
+    @property
     def smoothness(self) -> float:
         return float(self.spectrum.eigenvalues().max())
 
@@ -125,6 +129,10 @@ class TableLeastSquares:
     @property
     def dim(self) -> int:
         return len(self._rows.eigenvalues)
+
+    @property
+    def eigenvalues(self) -> Array:
+        return self._rows.eigenvalues
 
     @property
     def smoothness(self) -> float:

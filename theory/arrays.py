@@ -51,8 +51,9 @@ def nonnegative(name: str, values: ArrayLike) -> Array:
 
 
 def once_infinite(risk: Array) -> Array:
-    """`risk` (…, K) with inf from the first record on that is not finite: what diverged stays diverged."""
-    return np.where(np.maximum.accumulate(~np.isfinite(risk), axis=-1), np.inf, risk)
+    """`risk` (…, K), in place, inf from the first record on that is not finite: diverged stays diverged."""
+    risk[np.maximum.accumulate(~np.isfinite(risk), axis=-1)] = np.inf
+    return risk
 
 
 def record_times(horizon: int, records: int, also: Sequence[int] = ()) -> Integers:
