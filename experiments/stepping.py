@@ -89,8 +89,9 @@ def _scales(gram: Any, labels: Any, multipliers: Any, lrs: Any, c: Any) -> None:
         for s in range(t):
             for p in range(c.shape[1]):
                 c[t, p] -= gram[t, s] * c[s, p]
-        for p in range(c.shape[1]):
-            c[t, p] = lrs[p % n] * multipliers[p // n, t] * (c[t, p] - labels[t])
+        for s in range(multipliers.shape[0]):
+            for l in range(n):  # noqa: E741
+                c[t, s * n + l] = lrs[l] * multipliers[s, t] * (c[t, s * n + l] - labels[t])
 
 
 @njit(fastmath={"contract"})
@@ -98,13 +99,15 @@ def _weigh(weights: Any, n: Any, c: Any, x: Any, weighted: Any, sums: Any) -> No
     """Σ_t w_t x_t = (Σ_t w_t) x − Σ_t (Σ_{j>=t} w_j) c_t z_t: adds the first to `sums` (P, d) and puts the
     factors of z_t in the second into `weighted` (K, P).
     """
-    for p in range(x.shape[0]):
+    for s in range(weights.shape[0]):
         total = x.dtype.type(0)
         for t in range(c.shape[0] - 1, -1, -1):
-            total += weights[p // n, t]
-            weighted[t, p] = total * c[t, p]
-        for i in range(x.shape[1]):
-            sums[p, i] += total * x[p, i]
+            total += weights[s, t]
+            for p in range(s * n, (s + 1) * n):
+                weighted[t, p] = total * c[t, p]
+        for p in range(s * n, (s + 1) * n):
+            for i in range(x.shape[1]):
+                sums[p, i] += total * x[p, i]
 
 
 @njit
