@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -m "not slow"
+QUICK := -m "not slow and not conformance"
 
 .PHONY: demo test test-quick conformance lint bench figures docs clean
 

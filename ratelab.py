@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from experiments.claims import Judgement, judge as judge
     from experiments.dialects import DialectError as DialectError, Training as Training
     from experiments.execute import Report
-    from experiments.methods import SGD as SGD, HeavyBall as HeavyBall
+    from experiments.methods import SGD as SGD, HeavyBall as HeavyBall, TorchMomentum as TorchMomentum
     from experiments.spec import Claim as Claim, Selector as Selector, Spec as Spec, load as load
     from experiments.store import Curve as Curve, Results as Results, Store as Store
+    from problems.networks import (
+        MLP as MLP,
+        LeNet as LeNet,
+        LinearClassifier as LinearClassifier,
+        Split as Split,
+    )
     from problems.noise import (
         Gaussian as Gaussian,
         NoNoise as NoNoise,
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
         StudentT as StudentT,
     )
     from problems.problem import (
+        Objective as Objective,
         Problem as Problem,
         critical_lr as critical_lr,
         exact_risk as exact_risk,
@@ -144,12 +151,13 @@ _PUBLIC = {
     "StochasticWeightAveraging",
     "theory.rates": "Rate",
     "theory.bounds": "Bound",
-    "problems.problem": "Problem exact_risk gradient_norms critical_lr risk_curve",
+    "problems.problem": "Objective Problem exact_risk gradient_norms critical_lr risk_curve",
     "problems.spectra": "UniformSpectrum LogUniform TwoCluster PowerLaw MarchenkoPastur Given",
     "problems.noise": "Gaussian StudentT Rademacher NoNoise",
     "problems.quadratic": "Quadratic Rotated",
     "problems.regression": "StreamingLeastSquares TableLeastSquares",
-    "experiments.methods": "SGD HeavyBall",
+    "problems.networks": "Split LinearClassifier MLP LeNet",
+    "experiments.methods": "SGD HeavyBall TorchMomentum",
     "experiments.spec": "Spec Claim Selector load",
     "experiments.dialects": "Training DialectError",
     "experiments.store": "Store Results Curve",
@@ -242,7 +250,12 @@ Imports = Annotated[
     list[Path] | None,
     typer.Option("--import", help="A Python file of your own schedules, problems, ...; may be repeated."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Results folder (otherwise results/NAME).")]
+Out = Annotated[
+    Path | None, typer.Option(help="Results folder (otherwise results/NAME, with --full results/NAME-full).")
+]
+Full = Annotated[
+    bool, typer.Option("--full", help="The form of the file in which its table \\[full] replaces keys.")
+]
 
 
 @app.command()
@@ -269,7 +282,7 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="schedules, feedback, averagings, spectra, noises, problems, methods or figures."
+            help="schedules, feedback, averagings, spectra, noises, data, problems, methods or figures."
         ),
     ] = None,
     imports: Imports = None,
@@ -285,7 +298,7 @@ def list_(
     fill_catalogue()
     for path in imports or []:
         import_file(path)
-    kinds = {"spectra": "spectrum", "feedback": "feedback"} | {
+    kinds = {"spectra": "spectrum", "feedback": "feedback", "data": "data"} | {
         k + "s": k for k in ("schedule", "averaging", "noise", "problem", "method")
     }
     known = sorted([*kinds, "figures"])
@@ -434,8 +447,13 @@ def run(
         bool, typer.Option("--dry-run", help="Print cells, memory and seconds to expect; run nothing.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes (otherwise as many as cores).")
+        int | None,
+        typer.Option(help="Worker processes (otherwise as many as cores; one where all cells are networks)."),
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where networks are trained: cpu or cuda; all else is computed on the cpu.")
+    ] = "cpu",
+    full: Full = False,
     data: Data = None,
     update: Annotated[
         bool,
@@ -455,13 +473,15 @@ def run(
     use_data(data)
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}; give at least 1")
-    spec = load(file, imports or [])
-    store = Store(out or results_folder(file))
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device is {device}; give cpu or cuda")
+    spec = load(file, imports or [], full)
+    store = Store(out or results_folder(file, full))
     if not update:
         store.refuse_changes(spec)
     todo = missing(spec, store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems ask this way to stop
-    workers = workers or execute.default_workers(len(todo))
+    workers = workers or execute.default_workers(todo)
     if dry_run:
         rows = [
             [e.part, str(e.cells), e.engine, f"{e.bytes / 2**20:,.0f} MiB", f"{e.seconds:,.1f} s"]
@@ -477,7 +497,8 @@ def run(
         return
     try:
         with progress("cells") as report:
-            outcome = execute.run(spec, file.read_text(encoding="utf-8"), store, workers, update, report)
+            text = file.read_text(encoding="utf-8")
+            outcome = execute.run(spec, text, store, workers, update, report, device=device)
     except KeyboardInterrupt:
         kept = len(cells(spec)) - len(missing(spec, store))
         print(
@@ -523,12 +544,13 @@ def status(
     for name in failed:
         print(f"  failed: {name}")
     if len(done) < len(every):
-        print(f"  go on with: ratelab run {store.spec_file} --out {store.folder}")
+        print(f"  go on with: {again(spec, store)}")
 
 
 @app.command()
 def verdict(
     run: Annotated[Path, typer.Argument(help="A results folder, or the file it was made from.")],
+    full: Full = False,
     data: Data = None,
     imports: Imports = None,
 ) -> None:
@@ -542,7 +564,7 @@ def verdict(
     from theory.arrays import InputError
 
     use_data(data)
-    store, spec = opened(run, imports or [])
+    store, spec = opened(run, imports or [], full)
     if not spec.claims:
         raise InputError(
             f"{store.spec_file} holds no [[claims]]; add one to your file, and give that file to verdict"
@@ -565,7 +587,8 @@ def figure(
     """Draw a figure of the gallery, or one's own results, as PDF, PNG and CSV.
 
     Own results: risk against updates per schedule, exact line, Monte Carlo band (95 % pointwise interval of
-    the mean), bound, and the slopes claimed. Example: [bold]ratelab figure results/decay_rates[/bold]
+    the mean), bound, and the slopes claimed; of networks, test error and training loss.
+    Example: [bold]ratelab figure results/decay_rates[/bold]
     """
     from theory.arrays import InputError
 
@@ -614,9 +637,11 @@ def doctor() -> None:
         f"python {platform.python_version()}, "
         + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names)
     )
-    print(f"threads: numba {numba.get_num_threads()}, torch {torch.get_num_threads()}; a cell takes one")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    print(f"torch device: {device}; cells are computed on the cpu")
+    threads = f"numba {numba.get_num_threads()}, torch {torch.get_num_threads()}"
+    print(f"threads: {threads}; a cell takes one, one that trains networks all")
+    cuda = torch.cuda.is_available()
+    device = f"--device cuda trains on {torch.cuda.get_device_name()}" if cuda else "torch sees no GPU"
+    print(f"devices: cpu; {device}")
     folder = os.environ.get("RATELAB_DATA")
     print(
         f"data: {folder or 'download cache'} (RATELAB_DATA)"
@@ -635,24 +660,31 @@ def doctor() -> None:
 # What the commands share
 
 
-def results_folder(file: Path) -> Path:
-    """results/NAME of an experiment file NAME.toml."""
-    return Path("results") / file.stem
+def results_folder(file: Path, full: bool = False) -> Path:
+    """results/NAME of an experiment file NAME.toml, results/NAME-full of its full form."""
+    return Path("results") / (file.stem + ("-full" if full else ""))
 
 
-def opened(run: Path, imports: Sequence[Path]) -> "tuple[Store, Spec]":
-    """The results of a folder, or those of a file with its present claims."""
+def again(spec: "Spec", store: "Store") -> str:
+    """The command that goes on with a run."""
+    return f"ratelab run {store.spec_file} --out {store.folder}" + (" --full" if spec.full else "")
+
+
+def opened(run: Path, imports: Sequence[Path], full: bool = False) -> "tuple[Store, Spec]":
+    """The results of a folder, or those of a file with its present claims; which form, a folder knows."""
     from experiments.spec import load
     from experiments.store import Store
     from theory.arrays import InputError
 
     from_file = run.suffix == ".toml"
-    store = Store(results_folder(run) if from_file else run)
+    store = Store(results_folder(run, full) if from_file else run)
     if not store.spec_file.exists():
         raise InputError(
             f"{store.folder} holds no results; `ratelab run FILE --out {store.folder}` makes some"
         )
-    spec = load(run if from_file else store.spec_file, imports)
+    manifest = store.manifest()
+    full = full or bool(manifest and manifest["spec"].get("full"))
+    spec = load(run if from_file else store.spec_file, imports, full)
     store.refuse_changes(spec)
     return store, spec
 
@@ -667,15 +699,15 @@ def require_complete(spec: "Spec", store: "Store") -> None:
         return
     notes = store.manifest().get("cells", {})
     failed = [cell.name for cell in lacking if "error" in notes.get(cell.key, {})]
-    again = f"ratelab run {store.spec_file} --out {store.folder}"
+    command = again(spec, store)
     if failed:
         print(
             "\n".join(f"failed: {name}" for name in failed)
-            + f"\ndetails in {store.manifest_file}; retry with: {again}",
+            + f"\ndetails in {store.manifest_file}; retry with: {command}",
             file=sys.stderr,
         )
         raise typer.Exit(4)
-    raise InputError(f"{len(lacking)} cells of {store.folder} are not computed yet; go on with: {again}")
+    raise InputError(f"{len(lacking)} cells of {store.folder} are not computed yet; go on with: {command}")
 
 
 def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> None:
@@ -693,9 +725,10 @@ def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> N
             told = "".join(f" ({chosen[axis]})" for axis in axes if getattr(claim.select, axis) == "*")
             table.append([f"{number}. {claim.sentence}{told}", *judgement.cells(row)])
             selected = ", ".join(chosen.values())
+            quantity = "" if claim.quantity == "risk" else f"{claim.kind} ({claim.quantity}): "
             notes = "".join(f"; {note}" for note in row.verdict.notes)
             reasons.append(
-                f"   - {selected}, lr {row.select.lr} ({spec.lr_unit}): {row.verdict.reason}{notes}"
+                f"   - {selected}, lr {row.select.lr} ({spec.lr_unit}): {quantity}{row.verdict.reason}{notes}"
             )
     shared = " (intervals of Monte Carlo verdicts share the 95 %: Bonferroni)" if spec.bonferroni else ""
     surprises = sum(not judgement.as_expected for judgement in judgements)
@@ -884,26 +917,28 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 @contextmanager
 def progress(what: str) -> "Iterator[Report]":
-    """A reporter of (done, of how many): a bar on a terminal, otherwise a line at most every ten seconds."""
+    """A reporter of (done, of how many), parts of one counting: a bar on a terminal, otherwise a line at most
+    every ten seconds."""
     import time
 
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
     if not sys.stderr.isatty():
-        last = time.monotonic()
+        last, said = time.monotonic(), ""
 
-        def lines(done: int, total: int) -> None:
-            nonlocal last
-            if done == total or time.monotonic() - last > 10:
-                last = time.monotonic()
-                print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+        def lines(done: float, total: int) -> None:
+            nonlocal last, said
+            line = f"{100 * done / total:.0f} % of {total} {what}"
+            if line != said and (done == total or time.monotonic() - last > 10):
+                last, said = time.monotonic(), line
+                print(line, file=sys.stderr, flush=True)
 
         yield lines
         return
@@ -912,7 +947,7 @@ def progress(what: str) -> "Iterator[Report]":
     columns = (
         TextColumn(what),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

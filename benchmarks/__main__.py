@@ -1,4 +1,4 @@
-"""`python -m benchmarks [additive] [multiplicative] [exact] [schedules]`: all of them when none is named."""
+"""`python -m benchmarks [NAME] …`, names as in `BENCHMARKS`: all of them when none is given."""
 
 import os
 import platform
@@ -6,13 +6,14 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import additive, exact, multiplicative, schedules
+from benchmarks import additive, exact, lenet, multiplicative, schedules
 
 BENCHMARKS = {
     "additive": additive.main,
     "multiplicative": multiplicative.main,
     "exact": exact.main,
     "schedules": schedules.main,
+    "lenet": lenet.main,
 }
 
 

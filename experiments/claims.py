@@ -14,13 +14,23 @@ from numpy.typing import NDArray
 
 from experiments import evidence
 from experiments.evidence import Fit, Status, Verdict
-from experiments.spec import Claim, Selector, Spec, counterpart, open_part, select, unit_of_lr
+from experiments.spec import (
+    Claim,
+    Selector,
+    Spec,
+    counterpart,
+    has_risk,
+    is_network,
+    minimum_runs,
+    open_part,
+    select,
+    unit_of_lr,
+)
 from experiments.store import Curve, Results
 from problems.noise import StudentT
-from problems.problem import critical_lr
 from problems.spectra import PowerLaw
 from theory.arrays import Array, InputError
-from theory.moments import Additive
+from theory.moments import Additive, critical_lr
 from theory.schedules import Schedule, multipliers
 
 CANCELLED = 1e-10
@@ -101,7 +111,7 @@ def exit_code(judgements: Sequence[Judgement]) -> int:
 def check_engines(results: Results) -> None:
     """Compare the exact risk of every curve with its runs, at a level that holds for all of them together."""
     spec = results.spec
-    curves = list(_computed(spec))
+    curves = [curve for curve in _computed(spec) if not is_network(curve.problem)]
     tolerance = 1e-9 if spec.dtype == "float64" else 1e-3
     for curve in curves:
         exact = results.exact(curve)
@@ -137,7 +147,8 @@ def _comparable(spec: Spec, curve: Curve, times: Array, exact: Array) -> NDArray
     if isinstance(law, Additive):
         return known
     try:
-        limit = critical_lr(curve.problem, curve.method.momentum) / 2
+        assert law is not None  # only exact risks are compared
+        limit = critical_lr(law, curve.method.momentum) / 2
     except InputError:
         return np.zeros_like(known)
     unit = unit_of_lr(curve.problem, curve.method, spec.lr_unit, curve.horizon)
@@ -155,11 +166,13 @@ def _computed(spec: Spec) -> Iterator[Curve]:
 
 
 def _exact_rows(claim: Claim, rows: Sequence[Selector]) -> list[bool]:
-    return [_is_exact(row, counterpart(claim, row) if claim.against else row) for row in rows]
+    return [_is_exact(claim, row, counterpart(claim, row) if claim.against else row) for row in rows]
 
 
-def _is_exact(*rows: Selector) -> bool:
-    return all(row.problem.law is not None and isinstance(row.schedule, Schedule) for row in rows)
+def _is_exact(claim: Claim, *rows: Selector) -> bool:
+    """Whether the exact risk decides; a fraction is always one of the runs."""
+    known = all(row.problem.law is not None and isinstance(row.schedule, Schedule) for row in rows)
+    return known and claim.kind != "fraction"
 
 
 def _verdict(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
@@ -170,14 +183,17 @@ def _verdict(results: Results, claim: Claim, row: Selector, shared: int) -> Verd
             return _value(results, claim, row, shared)
         case "ratio":
             return _ratio(results, claim, row, shared)
+        case "fraction":
+            return _fraction(results, claim, row, shared)
 
 
 def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
     assert claim.rate is not None
     spec, log_power = results.spec, claim.rate.log_power
     along = spec.anytime(row.schedule, row.averaging)
-    floor = evidence.risk_floor(row.problem.start_risk)
-    if _is_exact(row):
+    known = row.problem.minimum if is_network(row.problem) else None
+    floor = evidence.risk_floor(row.problem.start_risk, 0.0 if known is None else known.accuracy)
+    if _is_exact(claim, row):
         times, risks = _points(results, row, exact=True)
         best = np.argmin(risks, axis=1)
         risk = np.take_along_axis(risks, best[:, None], axis=1)[0, 0]
@@ -195,8 +211,8 @@ def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict
         fit = fit_runs(times, runs, log_power=log_power, floor=floor, claims=shared)
     premature = None
     if claim.regime == "asymptotic":
-        mu = row.problem.strong_convexity
-        mu = mu if mu > 1e-12 * row.problem.smoothness else 0.0
+        mu, smoothness = row.problem.strong_convexity, row.problem.smoothness
+        mu = mu if smoothness is None or mu > 1e-12 * smoothness else 0.0
         power_law = isinstance(getattr(row.problem, "spectrum", None), PowerLaw)
         premature = evidence.regime(mu, times, _step_sums(spec, row, times, chosen), power_law=power_law)
     return evidence.judge_rate(
@@ -211,12 +227,13 @@ def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict
 
 def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
     assert claim.value is not None
-    scale = row.problem.start_risk if claim.quantity == "risk/start" else 1.0
-    horizon = claim.horizon or results.spec.longest
-    if _is_exact(row):
-        estimate = evidence.exact_estimate(_final(results, row, horizon, exact=True)[0] / scale)
-    else:
-        estimate = evidence.mean_estimate(_final(results, row, horizon, exact=False) / scale, shared)
+    exact = _is_exact(claim, row)
+    found = _final(results, claim, row, exact)
+    estimate = (
+        evidence.exact_estimate(found[0])
+        if exact
+        else evidence.mean_estimate(found, shared, minimum=minimum_runs(claim))
+    )
     return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
 
 
@@ -224,8 +241,8 @@ def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Verdic
     assert claim.value is not None
     spec, other = results.spec, counterpart(claim, row)
     horizon = claim.horizon or spec.longest
-    exact = _is_exact(row, other)
-    above, below = (_final(results, side, horizon, exact) for side in (row, other))
+    exact = _is_exact(claim, row, other)
+    above, below = (_final(results, claim, side, exact) for side in (row, other))
     paired = False
     if not exact:
         homes = {spec.home(side.schedule, side.averaging, horizon) for side in (row, other)}
@@ -238,19 +255,53 @@ def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Verdic
         estimate = (
             evidence.exact_ratio(above[0], below[0])
             if exact
-            else evidence.ratio_estimate(above, below, paired=paired, claims=shared)
+            else evidence.ratio_estimate(
+                above, below, paired=paired, claims=shared, minimum=minimum_runs(claim)
+            )
         )
     except InputError as error:  # 0/0 or inf/inf
         return Verdict("undecided", str(error))
     return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
 
 
-def _final(results: Results, row: Selector, horizon: int, exact: bool) -> Array:
-    """The risk after `horizon` updates: (1,) exact, else (runs,); half of them for the best lr."""
-    risks = _read(results, row, horizon, exact)[1][..., -1:]
+def _fraction(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+    """Run i is held against run i, whether they share their noise or not; with `lr` "best" on one side
+    only, the other side's last runs, too, are those that judge."""
+    assert claim.value is not None
+    runs = _final(results, claim, row, exact=False)
+    bar: Any = 0.0 if claim.worse_than is None else claim.worse_than
+    if claim.against is not None:
+        bar = _final(results, claim, counterpart(claim, row), exact=False)
+        together = min(len(runs), len(bar))
+        runs, bar = runs[-together:], bar[-together:]
+    estimate = evidence.fraction_estimate(int((runs > bar).sum()), len(runs), shared)
+    return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+
+
+def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> Array:
+    """What is claimed of `row` at its horizon: (1,) exact, else (runs,); half of them for the best lr.
+
+    The best lr is that of the quantity claimed. In a fraction, the error of a diverged run is worse than any;
+    in a mean it is the 1 that it is.
+    """
+    horizon = claim.horizon or results.spec.longest
+
+    def end(quantity: str) -> Array:
+        values = _read(results, row, horizon, exact, quantity)[1][..., -1:]
+        return np.where(np.isnan(values), np.inf, values)
+
+    if claim.quantity == "diverged":
+        found = np.isinf(end("risk" if has_risk(row.problem) else "train_loss")).astype(np.float64)
+    elif claim.quantity == "risk/start":
+        found = end("risk") / row.problem.start_risk
+    else:
+        found = end(claim.quantity)
+    if claim.kind == "fraction" and claim.quantity.endswith("_error"):
+        losses = end(claim.quantity.replace("error", "loss"))
+        found = np.where(np.isinf(losses), np.inf, found)
     if row.lr != "best":
-        return np.asarray(risks[:, 0, 0])
-    return np.asarray(risks.min(axis=1)[:, 0] if exact else evidence.held_out_best(risks)[1][:, 0])
+        return np.asarray(found[:, 0, 0])
+    return np.asarray(found.min(axis=1)[:, 0] if exact else evidence.held_out_best(found)[1][:, 0])
 
 
 def _points(results: Results, row: Selector, exact: bool) -> tuple[Array, Array]:
@@ -263,12 +314,14 @@ def _points(results: Results, row: Selector, exact: bool) -> tuple[Array, Array]
     return np.array(horizons, dtype=np.float64), np.stack(ends, axis=-1)
 
 
-def _read(results: Results, row: Selector, horizon: int, exact: bool) -> tuple[Array, Array]:
-    """Times (K,) and risks (n, lrs, K), n = 1 when exact; all lrs of the file for the best."""
+def _read(
+    results: Results, row: Selector, horizon: int, exact: bool, quantity: str = "risk"
+) -> tuple[Array, Array]:
+    """Times (K,) and risks, or what `quantity` names, (n, lrs, K), n = 1 when exact; all lrs for the best."""
     found = []
     for lr in _lrs(results.spec, row):
         curve = Curve(row.problem, row.method, row.schedule, row.averaging, lr, horizon)
-        data = results.exact(curve) if exact else results.runs(curve)
+        data = results.exact(curve) if exact else results.runs(curve, quantity)
         assert data is not None
         found.append(data if "run" in data.dims else data.expand_dims("run"))
     return found[0]["t"].values.astype(np.float64), np.stack([data.values for data in found], axis=1)

@@ -4,14 +4,18 @@ The model counts the innermost operations of each engine. Its constants were mea
 with AVX-512; expect a factor of three either way elsewhere.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.execute import Engine, engine
-from experiments.spec import Cell
+from experiments.spec import Cell, is_network, quantities
 from theory.moments import Minibatches
 from theory.notation import parse
+
+if TYPE_CHECKING:
+    from problems.networks import Network
 
 START = 4.0
 """Seconds until a worker has imported what it needs; compiling kernels, once per machine, comes on top."""
@@ -36,11 +40,20 @@ LOOP = 250e-6
 """Per step of closed loops, which are stepped in torch and not in a kernel."""
 NOISE = 1.5e-9
 """Per run, step and number drawn."""
+DENSE = 2e-11
+"""Per multiplication of a dense network, float32, on all cores of a CPU."""
+CONVOLUTION = 5e-11
+"""Per multiplication of a network with convolutions."""
+PIXELS = (28 * 28, 10 * 10)
+"""At which the first and the second convolution of the LeNet are applied."""
+GROUP = 2**31
+"""Bytes of the models that are trained together, at most."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Cells of one kind: how many, by which engine, bytes of the largest, seconds of all on one core."""
+    """Cells of one kind: how many, by which engine, bytes of the largest, seconds of all: on one core; what
+    is trained, on all of a CPU."""
 
     part: str
     cells: int
@@ -79,9 +92,11 @@ def seconds(todo: Sequence[Cell], workers: int) -> float:
 
 
 def cell_seconds(cell: Cell) -> float:
-    """Seconds of one cell on one core."""
+    """Seconds of one cell on one core, or of a network on all of them."""
     problem: Any = parse(cell.problem, "problem")
     method: Any = parse(cell.method, "method")
+    if is_network(problem):
+        return CELL + _training_seconds(cell, problem)
     pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)
     d, T = int(problem.dim), cell.horizon
     plain: bool = method.momentum == 0
@@ -103,10 +118,33 @@ def cell_seconds(cell: Cell) -> float:
     return total + steps + (0.0 if cell.feedback_every is None else LOOP * T)
 
 
+def _training_seconds(cell: Cell, network: "Network") -> float:
+    """Three passes per row of a minibatch; one per row of the data, record and averaging."""
+    from problems.networks import epoch
+
+    assert cell.runs is not None
+    models = (cell.runs[1] - cell.runs[0]) * len(cell.schedules) * len(cell.lr)
+    updates = cell.horizon * (epoch(network) if cell.clock == "epoch" else 1)
+    rows = sum(len(part.labels) for part in network.parts().values())
+    seen = 3 * updates * network.batch + rows * len(cell.times) * len(cell.averagings)
+    each = CONVOLUTION if any(len(shape) == 4 for shape in network.shapes) else DENSE
+    return (2 if cell.dtype == "float64" else 1) * each * models * seen * multiplications(network)
+
+
+def multiplications(network: "Network") -> int:
+    """Of one row's way through the network: a dense weight is used once, a convolution's once per pixel."""
+    weights = [shape for shape in network.shapes if len(shape) > 1]
+    convolutions = [shape for shape in weights if len(shape) == 4]
+    pixels = [*PIXELS[: len(convolutions)], *[1] * (len(weights) - len(convolutions))]
+    return sum(math.prod(shape) * used for shape, used in zip(weights, pixels, strict=True))
+
+
 def memory(cell: Cell) -> int:
     """Bytes that a cell holds at its peak: multipliers, mixing weights, risks, states."""
     problem: Any = parse(cell.problem, "problem")
     schedules, averagings = len(cell.schedules), len(cell.averagings)
+    if is_network(problem):
+        return _training_memory(cell, problem)
     numbers = schedules * (1 + averagings) * cell.horizon
     risks = schedules * len(cell.lr) * averagings * len(cell.times)
     if cell.runs is None:
@@ -114,3 +152,19 @@ def memory(cell: Cell) -> int:
     runs = cell.runs[1] - cell.runs[0]
     states = runs * schedules * len(cell.lr) * int(problem.dim) * (2 + averagings)
     return 8 * (2 * numbers + runs * risks * 2 + states) + 64 * 2**20
+
+
+def _training_memory(cell: Cell, network: "Network") -> int:
+    """Rows, steps and mixing weights of every update, what is kept at the records; and models with gradients,
+    velocities and float64 averages, as many as are trained together."""
+    from problems.networks import epoch, size
+
+    assert cell.runs is not None
+    pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)
+    models = (cell.runs[1] - cell.runs[0]) * pairs
+    updates = cell.horizon * (epoch(network) if cell.clock == "epoch" else 1)
+    rows = sum(part.features.nbytes + part.labels.nbytes for part in network.parts().values())
+    kept = models * averagings * len(cell.times) * len(quantities(network))
+    number = 8 if cell.dtype == "float64" else 4
+    states = min(GROUP, models * size(network) * (3 * number + 8 * averagings))
+    return rows + 8 * (len(cell.schedules) * (1 + averagings) * updates + 2 * kept) + states + 64 * 2**20

@@ -24,6 +24,7 @@ MIN_HORIZON = 300  # so that the window starts at 3 > e, where log log t is defi
 MIN_RECORDS = 20  # records in the window, along a trajectory
 MIN_HORIZONS = 9  # points in the window, when each is a horizon of its own
 MIN_RUNS = 64  # below, h covers less than it says
+MIN_SEEDS = 5  # of a network's losses and errors, and of fractions: see `mean_estimate`
 MAX_MARGIN = 0.05
 SETTLED = 5.0  # μ Σ η from which the asymptotic rate of a strongly convex quadratic shows
 UNTRUNCATED = 0.1  # λ_d Σ η up to which a truncated power-law spectrum still acts like an infinite one
@@ -72,10 +73,10 @@ def check_records(times: ArrayLike, minimum: int) -> None:
         )
 
 
-def check_runs(runs: int) -> None:
+def check_runs(runs: int, minimum: int = MIN_RUNS) -> None:
     """InputError when `runs` are too few for a claim without exact risk (of halved runs, pass the half)."""
-    if runs < MIN_RUNS:
-        raise InputError(f"runs is {runs}; a claim judged by Monte Carlo needs at least {MIN_RUNS} runs")
+    if runs < minimum:
+        raise InputError(f"runs is {runs}; a claim judged by Monte Carlo needs at least {minimum} runs")
 
 
 def risk_floor(start_risk: float, accuracy: float = 0.0) -> float:
@@ -322,18 +323,48 @@ def exact_estimate(value: float) -> Estimate:
     return Estimate(float(value), float(value), float(value), exact=True)
 
 
-def mean_estimate(samples: ArrayLike, claims: int = 1) -> Estimate:
+def mean_estimate(samples: ArrayLike, claims: int = 1, *, minimum: int = MIN_RUNS) -> Estimate:
     """Mean of n independent `samples` (n,) ± t_{n−1, 1 − 0.025/claims} s/√n; infinite when a run diverged.
 
-    Risks are skewed: of one coordinate, 64 runs cover the mean in 92 % of the trials, not 95.
+    Risks are skewed: of one coordinate, 64 runs cover the mean in 92 % of the trials, not 95. A network's
+    losses and errors are means over many rows and closer to normal over seeds, so `minimum` is MIN_SEEDS
+    there. Checked by simulation (100,000 trials), coverage with 5, 10 and 64 samples, in %:
+
+        normal                                        95, 95, 95
+        gamma, skewness 0.5                           95, 95, 95
+        gamma, skewness 1                             93, 94, 95
+        exponential, skewness 2                       88, 90, 94
+        one run in ten is stuck, ten sd above         76, 72, 93
+
+    And measured, 300 seeds of a perceptron on digits: skewness 0.2 of the test error, 0.3 of the test loss
+    and 1.8 of the training loss, which five of them cover in 95, 95 and 92 %; at eight times the step, near
+    the edge of stability, 1.7, 2.6 and 4.2, and 93, 89 and 85 %. The misses are means that are too low: few
+    seeds cannot speak for runs that now and then fail, which `fraction_estimate` does at any n. Samples that
+    are all equal, as errors of few rows may be, give an interval of no width.
     """
     x = np.asarray(samples, dtype=np.float64)
-    check_runs(len(x))
+    check_runs(len(x), minimum)
     mean = float(_mean(x))
     if not np.isfinite(mean):
         return Estimate(np.inf, np.inf, np.inf, exact=False, claims=claims)
     reach = _quantile(len(x) - 1, claims) * _standard_error(x - mean)
     return Estimate(mean, mean - reach, mean + reach, exact=False, claims=claims)
+
+
+def fraction_estimate(hits: int, runs: int, claims: int = 1) -> Estimate:
+    """The probability of an event seen in `hits` of n independent runs, and its Clopper-Pearson interval.
+
+    The ends are the α/2 quantile of Beta(k, n − k + 1) and the 1 − α/2 quantile of Beta(k + 1, n − k), α =
+    0.05/`claims`, and 0 and 1 for k = 0 and k = n. It covers at least 1 − α at any n and any probability
+    (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934, 404-413).
+    """
+    check_runs(runs, MIN_SEEDS)
+    if not 0 <= hits <= runs:
+        raise InputError(f"{hits} of {runs} runs is no fraction; give hits from 0 to {runs}")
+    tail = _tail(claims)
+    low = float(stats.beta.ppf(tail, hits, runs - hits + 1)) if hits else 0.0
+    high = float(stats.beta.ppf(1 - tail, hits + 1, runs - hits)) if hits < runs else 1.0
+    return Estimate(hits / runs, low, high, exact=False, claims=claims)
 
 
 def exact_ratio(above: float, below: float) -> Estimate:
@@ -342,15 +373,18 @@ def exact_ratio(above: float, below: float) -> Estimate:
         return exact_estimate(float(np.float64(above) / np.float64(below)))
 
 
-def ratio_estimate(above: ArrayLike, below: ArrayLike, *, paired: bool, claims: int = 1) -> Estimate:
+def ratio_estimate(
+    above: ArrayLike, below: ArrayLike, *, paired: bool, claims: int = 1, minimum: int = MIN_RUNS
+) -> Estimate:
     """ρ = ā/b̄ of risks (n,) and (m,), with the interval ρ exp(±h), h = t · SE of log ρ (linearised).
 
     Paired (run i of both shared its noise, n = m): ψ_i = a_i/ā − b_i/b̄, SE² = Σ ψ_i²/(n(n−1)), n − 1 degrees
     of freedom. Otherwise SE² = s_a²/(n ā²) + s_b²/(m b̄²) and Welch's degrees of freedom. The interval is
-    taken in the logarithm because a ratio of risks is positive.
+    taken in the logarithm because a ratio of risks is positive. `minimum` as in `mean_estimate`: of gamma
+    samples with skewness 0.5, 1 and 2 five pairs cover the ratio in 95, 94 and 92 % of 100,000 trials.
     """
     a, b = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    check_runs(min(len(a), len(b)))
+    check_runs(min(len(a), len(b)), minimum)
     if paired and len(a) != len(b):
         raise InputError(f"{len(a)} runs cannot be paired with {len(b)}; run both alike, or compare unpaired")
     ratio = exact_ratio(float(_mean(a)), float(_mean(b))).value
@@ -385,7 +419,7 @@ def judge_value(
         )
     if not np.isfinite(estimate.value):
         status: Status = "undecided" if relation == "at_least" else "refuted"
-        return Verdict(status, "the risk diverged", estimate, tolerance)
+        return Verdict(status, "infinite: it diverged", estimate, tolerance)
     status = _decide(estimate.low, estimate.high, number - tolerance, number + tolerance, relation)
     reason = f"{estimate}; claimed {number:g} ± {tolerance:g}"
     if status == "undecided":
@@ -617,9 +651,14 @@ def _standard_error(influence: Array) -> float:
 
 def _quantile(freedom: float, claims: int) -> float:
     """t_{freedom, 1 − 0.025/claims}."""
+    return float(stats.t.ppf(1 - _tail(claims), freedom))
+
+
+def _tail(claims: int) -> float:
+    """Half of the 5 % that `claims` claims share."""
     if claims < 1:
         raise InputError(f"claims is {claims}; it counts this one, so it must be at least 1")
-    return float(stats.t.ppf(1 - 0.025 / claims, freedom))
+    return 0.025 / claims
 
 
 def _mean(risks: Array) -> Array:

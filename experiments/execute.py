@@ -1,8 +1,8 @@
 """From cells to files: which engine, how many workers, what is left to do, and what went wrong where.
 
-Work goes through a `concurrent.futures.Executor`, whichever it is. A cell is computed on one thread, from its
-own content alone, so the numbers don't depend on the worker count, the order or an interruption; what is on
-disk and whole is not computed again.
+Work goes through a `concurrent.futures.Executor`, whichever it is. A cell is computed from its own content
+alone and on one thread, or on several whose sums don't meet (training), so the numbers don't depend on the
+worker count, the order or an interruption; what is on disk and whole is not computed again.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,13 +34,14 @@ from experiments.spec import (
     cells,
     fill_catalogue,
     import_file,
+    is_network,
     open_part,
     resolved,
     schedule_kind,
     unit_of_lr,
 )
 from experiments.store import Store
-from theory.arrays import Array, Integers
+from theory.arrays import Array, InputError, Integers
 from theory.averaging import Averaging, Last, StepWeighted, Uniform
 from theory.bounds import average_curve, omega_curve
 from theory.notation import parse
@@ -47,11 +49,10 @@ from theory.schedules import multipliers
 
 if TYPE_CHECKING:
     from experiments.methods import Method
-    from problems.problem import Problem
 
-Engine = Literal["exact", "jump", "step"]
-Report = Callable[[int, int], None]
-"""Told (cells done, cells to do) now and then."""
+Engine = Literal["exact", "jump", "step", "train"]
+Report = Callable[[float, int], None]
+"""Told (cells done, cells to do) now and then; of a cell that trains, the fraction done counts."""
 
 
 class Serial(Executor):
@@ -91,15 +92,18 @@ def _leave_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Numba, torch and BLAS on a single thread: sums taken by several come out in an order of their own."""
+def one_thread(kernels: int = 1) -> Iterator[None]:
+    """Torch and BLAS on a single thread: sums taken by several come out in an order of their own.
+
+    Kernels whose tasks share no sum may be spread over several.
+    """
     import numba
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     before = numba.get_num_threads(), torch.get_num_threads()
     with threadpool_limits(1):
-        numba.set_num_threads(1)
+        numba.set_num_threads(kernels)
         torch.set_num_threads(1)
         try:
             yield
@@ -115,6 +119,8 @@ def engine(cell: Cell) -> Engine:
     if cell.runs is None:
         return "exact"
     problem: Any = parse(cell.problem, "problem")
+    if is_network(problem):
+        return "train"
     jumps = jumping.can_jump(problem) and cell.dtype == "float64" and cell.feedback_every is None
     return "jump" if jumps else "step"
 
@@ -123,7 +129,7 @@ def engine(cell: Cell) -> Engine:
 class _Batch:
     """A cell's texts as values; `steps` are its lrs in absolute terms."""
 
-    problem: "Problem"
+    problem: Any
     method: "Method"
     schedules: list[Any]
     averagings: list[Averaging]
@@ -141,9 +147,15 @@ def _parsed(cell: Cell) -> _Batch:
     return _Batch(problem, method, schedules, averagings, steps, np.array(cell.times))
 
 
-def compute(cell: Cell) -> xr.Dataset:
-    """The numbers of one cell; nothing but its content enters."""
-    batch = _parsed(cell)
+def compute(
+    cell: Cell,
+    device: str = "cpu",
+    threads: int = 1,
+    checkpoint: Path | None = None,
+    report: Callable[[float], None] | None = None,
+) -> xr.Dataset:
+    """The numbers of one cell; nothing but its content enters. What trains may use a GPU and more threads."""
+    batch, made = _parsed(cell), engine(cell)
     coordinates = {
         "schedule": list(cell.schedules),
         "lr": list(cell.lr),
@@ -151,14 +163,17 @@ def compute(cell: Cell) -> xr.Dataset:
         "t": batch.times,
         "step": ("lr", batch.steps),
     }
-    with one_thread():
+    with one_thread(threads if made == "train" else 1):
         if cell.runs is None:
             variables = _theory(cell.horizon, batch)
+        elif made == "train":
+            variables = _train(cell, batch, device, checkpoint, report)
         else:
             variables = _monte_carlo(cell, batch)
-            coordinates["run"] = list(range(*cell.runs))
+    if cell.runs is not None:
+        coordinates["run"] = list(range(*cell.runs))
     about = {"problem": cell.problem, "method": cell.method, "horizon": cell.horizon, "lr_unit": cell.lr_unit}
-    return xr.Dataset(variables, coordinates, attrs=about | {"engine": engine(cell)})
+    return xr.Dataset(variables, coordinates, attrs=about | {"engine": made})
 
 
 def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
@@ -226,14 +241,57 @@ def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
     mixings = [np.stack([averaging(row) for row in shapes]) for averaging in batch.averagings]
     key, runs = stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)), range(*cell.runs)
     common = (batch.problem, batch.method, shapes, batch.steps, mixings, batch.times, key, runs)
+    dtype: stepping.Dtype = "float32" if cell.dtype == "float32" else "float64"
     if cell.feedback_every is not None:
         loops = stepping.Loops(batch.schedules, cell.feedback_every)
-        risk = stepping.step_plainly(*common, dtype=cell.dtype, loops=loops)
+        risk = stepping.step_plainly(*common, dtype=dtype, loops=loops)
     elif engine(cell) == "jump":
         risk = jumping.simulate(*common)
     else:
-        risk = stepping.simulate(*common, dtype=cell.dtype)
+        risk = stepping.simulate(*common, dtype=dtype)
     return {"risk": (("run", "schedule", "lr", "averaging", "t"), risk)}
+
+
+def _train(
+    cell: Cell,
+    batch: _Batch,
+    device: str,
+    checkpoint: Path | None,
+    report: Callable[[float], None] | None,
+) -> dict[str, Any]:
+    """With the clock in epochs, a schedule's value is held during one and averagings collect at its end."""
+    from experiments import stepping, training
+    from problems.networks import epoch
+    from problems.philox import stream_key
+
+    assert cell.runs is not None
+    assert cell.seed is not None
+    ticks = epoch(batch.problem) if cell.clock == "epoch" else 1
+    shapes = np.stack([multipliers(open_part(schedule), cell.horizon) for schedule in batch.schedules])
+    mixings = []
+    for averaging in batch.averagings:
+        mixing = np.stack([averaging(row) for row in shapes])
+        between = np.zeros((*mixing.shape, ticks))
+        between[..., -1] = mixing
+        mixings.append(np.ones(1) if (mixing == 1).all() else between.reshape(len(shapes), -1))
+    loops = None
+    if cell.feedback_every is not None:
+        loops = stepping.Loops(batch.schedules, cell.feedback_every * ticks)
+    job = training.Job(
+        batch.problem,
+        batch.method,
+        np.repeat(shapes, ticks, axis=1),
+        batch.steps,
+        mixings,
+        batch.times * ticks,
+        stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)),
+        range(*cell.runs),
+        cell.dtype,
+        device,
+        loops,
+    )
+    found = training.train(job, checkpoint, report)
+    return {name: (("run", "schedule", "lr", "averaging", "t"), values) for name, values in found.items()}
 
 
 # Running
@@ -248,29 +306,46 @@ class Outcome:
     failed: Mapping[str, str]
 
 
-def _work(cell: Cell, store: Store) -> float:
+def _work(
+    cell: Cell, store: Store, device: str, threads: int, report: Callable[[float], None] | None = None
+) -> float:
     """Compute a cell and write it; returns the seconds it took."""
     start = time.perf_counter()
-    store.write_cell(cell, compute(cell))
+    checkpoint = store.cell_file(cell).with_suffix(".checkpoint.npz")
+    store.write_cell(cell, compute(cell, device, threads, checkpoint, report))
+    checkpoint.unlink(missing_ok=True)
     return time.perf_counter() - start
 
 
 def run(
-    spec: Spec, text: str, store: Store, workers: int = 1, update: bool = False, report: Report | None = None
+    spec: Spec,
+    text: str,
+    store: Store,
+    workers: int = 1,
+    update: bool = False,
+    report: Report | None = None,
+    device: str = "cpu",
 ) -> Outcome:
     """Compute what is missing of an experiment. `text` is the file's own, kept beside the results.
 
-    InputError where the folder holds another experiment's results, unless `update`: then what matches is
-    kept, what is missing is computed, and nothing is deleted. A cell that fails is noted and stops no other.
+    Networks are trained on `device`. InputError where the folder holds another experiment's results, unless
+    `update`: then what matches is kept, what is missing is computed, and nothing is deleted. A cell that
+    fails is noted and stops no other.
     """
     if not update:
         store.refuse_changes(spec)
     before = store.manifest()
     store.prepare()
     every = cells(spec)
+    check_device(device, spec.dtype)
     todo = [cell for cell in every if not store.whole(cell)]
     notes: dict[str, Any] = {c.key: before.get("cells", {}).get(c.key, {"cell": c.name}) for c in every}
-    manifest = _manifest(spec) | {"workers": workers, "started": _now(), "finished": None, "cells": notes}
+    manifest = _manifest(spec, device) | {
+        "workers": workers,
+        "started": _now(),
+        "finished": None,
+        "cells": notes,
+    }
     store.write_text(store.spec_file, text)
     if not todo and before:  # what made the cells stays on record
         store.write_manifest(before | {"spec": manifest["spec"], "cells": notes})
@@ -279,7 +354,7 @@ def run(
     failed: dict[str, str] = {}
     done = 0
     try:
-        for cell, result in _results(todo, store, workers, list(spec.imports)):
+        for cell, result in _results(todo, store, workers, list(spec.imports), device, report):
             notes[cell.key] = {"cell": cell.name, "engine": engine(cell)}
             if isinstance(result, BaseException):
                 failed[cell.name] = f"{type(result).__name__}: {result}"
@@ -295,10 +370,16 @@ def run(
 
 
 def _results(
-    todo: Sequence[Cell], store: Store, workers: int, imports: Sequence[str]
+    todo: Sequence[Cell],
+    store: Store,
+    workers: int,
+    imports: Sequence[str],
+    device: str,
+    report: Report | None,
 ) -> Iterator[tuple[Cell, float | BaseException]]:
     """(cell, seconds or error) as they come in; few wait in the executor, so an interruption is short."""
     executor = Serial() if workers == 1 else processes(workers, imports)
+    threads = max(1, _cores() // workers)
     ahead = 1 if workers == 1 else 2 * workers
     pending: dict[Future[float], Cell] = {}
     queue = list(todo)
@@ -306,8 +387,11 @@ def _results(
         while queue or pending:
             while queue and len(pending) < ahead:
                 cell = queue.pop(0)
+                within = None
+                if report is not None and workers == 1:
+                    within = partial(_report_within, report, len(todo) - len(queue) - 1, len(todo))
                 try:
-                    pending[executor.submit(_work, cell, store)] = cell
+                    pending[executor.submit(_work, cell, store, device, threads, within)] = cell
                 except BrokenProcessPool:
                     yield (
                         cell,
@@ -323,11 +407,15 @@ def _results(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+def _report_within(report: Report, done: int, total: int, fraction: float) -> None:
+    report(done + fraction, total)
+
+
 def _now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def _manifest(spec: Spec) -> dict[str, Any]:
+def _manifest(spec: Spec, device: str) -> dict[str, Any]:
     """What a reader needs to run it again."""
     packages = ("ratelab", "numpy", "scipy", "numba", "torch", "xarray", "h5netcdf")
     versions = {name: importlib.metadata.version(name) for name in packages}
@@ -335,7 +423,7 @@ def _manifest(spec: Spec) -> dict[str, Any]:
         "spec": resolved(spec),
         "seed": spec.seed,
         "dtype": spec.dtype,
-        "device": "cpu",
+        "device": device_name(device),
         "versions": {"python": platform.python_version()} | versions,
         "platform": platform.platform(),
         "git": _git_commit(),
@@ -354,7 +442,40 @@ def _git_commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def default_workers(todo: int) -> int:
-    """As many as there are cores for us, and no more than cells."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, todo))
+def default_workers(todo: Sequence[Cell]) -> int:
+    """As many as there are cores for us, and no more than cells; one where every cell is trained, which takes
+    all cores by itself.
+    """
+    if all(engine(cell) == "train" for cell in todo):
+        return 1
+    return max(1, min(_cores(), len(todo)))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_device(device: str, dtype: str) -> None:
+    """InputError for a device that torch does not have here, or a precision that only a GPU has."""
+    if device == "cpu":
+        if dtype in ("tf32", "bfloat16"):
+            raise InputError(f'dtype = "{dtype}" needs a GPU; give --device cuda, or dtype = "float32"')
+        return
+    if device != "cuda":
+        raise InputError(f"--device {device}: networks are trained on cpu or cuda")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"--device {device}: torch {torch.__version__} sees no GPU here; use --device cpu, or install a "
+            "torch with CUDA on a machine that has one"
+        )
+
+
+def device_name(device: str) -> str:
+    """What the manifest says of the device."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return f"{device}: {torch.cuda.get_device_name(device)}"

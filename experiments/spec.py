@@ -16,13 +16,13 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeGuard, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from experiments import evidence
-from theory import averaging as _averaging
+from theory import averaging as _averaging, moments
 from theory.arrays import InputError, record_times
 from theory.averaging import Averaging, StepWeighted
 from theory.feedback import Feedback
@@ -32,7 +32,8 @@ from theory.schedules import Schedule, facts, multipliers
 
 if TYPE_CHECKING:
     from experiments.methods import Method
-    from problems.problem import Problem
+    from problems.networks import Network
+    from problems.problem import Objective
 
 ENGINE_VERSION = 1
 """Part of every cell's key. Raise it when a change of the code changes the numbers."""
@@ -41,15 +42,29 @@ BLOCK = 64
 """Runs per cell."""
 
 LrUnit = Literal["absolute", "1/L", "1/mu", "critical", "D/G", "D/(G sqrt T)"]
+Clock: TypeAlias = Literal["update", "epoch"]
+Dtype: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
 Relation = Literal["at_most", "at_least", "equals"]
 Expectation = Literal["supported", "refuted", "undecided"]
+ClaimKind: TypeAlias = Literal["rate", "value", "ratio", "fraction"]
+Quantity: TypeAlias = Literal[
+    "risk",
+    "risk/start",
+    "train_loss",
+    "train_error",
+    "validation_loss",
+    "validation_error",
+    "test_loss",
+    "test_error",
+    "diverged",
+]
 KINDS = {
     "problems": "problem",
     "methods": "method",
     "schedules": "schedule",
     "averagings": "averaging",
 }
-NOT_IN_KEYS = frozenset({"title", "claims", "labels", "bonferroni"})
+NOT_IN_KEYS = frozenset({"title", "claims", "labels", "bonferroni", "full"})
 """What may change under an existing run: nothing that is computed depends on it."""
 
 
@@ -69,32 +84,39 @@ class Claim:
     """A sentence that a run can support or refute.
 
     kind "rate": the risk decays like `rate`. "value": `quantity` at `horizon` is held against `value`.
-    "ratio": so is the risk at `horizon` over that of the curve that `against` selects (what it leaves out is
-    the claim's own). `relation` speaks of the risk; values may be off by `tolerance`. `horizon` None is the
-    longest one.
+    "ratio": so is it over that of the curve that `against` selects (what it leaves out is the claim's own).
+    "fraction": so is the fraction of the runs that end worse (larger) than the same run of that curve, or
+    than the number `worse_than`. A diverged run is worse than any that is not, and quantity "diverged" is 1
+    for it and 0 for the others. `relation` speaks of the risk; values may be off by `tolerance`. `horizon`
+    None is the longest one.
     """
 
     sentence: str
     select: Selector = Selector()
-    kind: Literal["rate", "value", "ratio"] = "rate"
+    kind: ClaimKind = "rate"
     source: str = ""
     rate: Rate | None = None
     relation: Relation = "equals"
     regime: Literal["asymptotic", "window"] = "asymptotic"
     margin: float | None = None
-    quantity: Literal["risk", "risk/start"] = "risk"
+    quantity: Quantity = "risk"
     value: float | None = None
     tolerance: float = 0.0
     against: Selector | None = None
+    worse_than: float | None = None
     horizon: int | None = None
     expect: Expectation = "supported"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """An experiment: every combination of its axes is computed. `load` reads and checks a file."""
+    """An experiment: every combination of its axes is computed. `load` reads and checks a file.
 
-    problems: "tuple[Problem, ...]"
+    `clock` "epoch": horizons, durations, records, `feedback_every` and t count epochs. A step is then held
+    during an epoch, and averagings collect at the ends of epochs. `full`: the file's [full] form.
+    """
+
+    problems: "tuple[Objective, ...]"
     schedules: tuple[Schedule | Feedback, ...]
     lr: tuple[float, ...]
     lr_unit: LrUnit
@@ -106,11 +128,13 @@ class Spec:
     seed: int = 0
     records: int = 100
     feedback_every: int = 100
-    dtype: Literal["float64", "float32"] = "float64"
+    dtype: Dtype = "float64"
+    clock: Clock = "update"
     claims: tuple[Claim, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     bonferroni: bool = False
     imports: Mapping[str, str] = field(default_factory=dict)
+    full: bool = False
 
     @property
     def longest(self) -> int:
@@ -135,7 +159,8 @@ class Cell:
     """One unit of work: a block of runs, or (`runs` None) the exact risk and the bounds.
 
     Schedules × lrs × averagings are batch axes; all entries are text in the notation or plain numbers. The
-    schedules are open loops, or all of them closed ones, which see the risk every `feedback_every` updates.
+    schedules are open loops, or all of them closed ones, which see the risk (of networks the validation or
+    training loss) every `feedback_every` updates. `clock` is what `horizon`, `times` and that count.
     """
 
     problem: str
@@ -146,22 +171,45 @@ class Cell:
     lr: tuple[float, ...]
     lr_unit: LrUnit
     times: tuple[int, ...]
-    dtype: Literal["float64", "float32"]
+    dtype: Dtype
     runs: tuple[int, int] | None
     seed: int | None
     imports: tuple[str, ...]
     feedback_every: int | None = None
+    clock: Clock = "update"
 
     @property
     def key(self) -> str:
-        plain = {name: entry for name, entry in asdict(self).items() if name != "feedback_every" or entry}
+        """The hash of the content; fields that have their default value are left out."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         content = json.dumps([ENGINE_VERSION, plain], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:24]
 
     @property
     def name(self) -> str:
         part = "exact" if self.runs is None else f"runs {self.runs[0]}-{self.runs[1] - 1}"
-        return f"{self.problem}, {self.method}, horizon {self.horizon}, {part}"
+        horizon = f"horizon {self.horizon}" + (" epochs" if self.clock == "epoch" else "")
+        return f"{self.problem}, {self.method}, {horizon}, {part}"
+
+
+def is_network(problem: "Objective") -> "TypeGuard[Network]":
+    """Whether a problem is trained. Its class is asked: isinstance would compute its properties, f* too."""
+    return hasattr(type(problem), "outputs")
+
+
+def has_risk(problem: "Objective") -> bool:
+    """Whether f − f* is computed: of every problem but the networks that are not strongly convex."""
+    return not is_network(problem) or bool(problem.strong_convexity)
+
+
+def quantities(problem: "Objective") -> tuple[Quantity, ...]:
+    """What is kept of every run of a problem at the records."""
+    kept: tuple[Quantity, ...] = ("risk",) if has_risk(problem) else ()
+    if not is_network(problem):
+        return kept
+    if problem.data.validation:
+        kept += ("validation_loss", "validation_error")
+    return (*kept, "train_loss", "train_error", "test_loss", "test_error")
 
 
 def schedule_kind(text: str) -> Literal["schedule", "feedback"]:
@@ -216,10 +264,12 @@ def cells(spec: Spec) -> list[Cell]:
                     runs=None,
                     seed=None,
                     imports=tuple(sorted(spec.imports.values())),
+                    clock=spec.clock,
                 )
                 every = spec.feedback_every if closed else None
                 blocks = [(first, min(first + BLOCK, spec.runs)) for first in range(0, spec.runs, BLOCK)]
-                found += [] if closed else [exact]  # nothing exact is known of a closed loop
+                if not closed and not is_network(problem):  # of those, nothing exact is known
+                    found.append(exact)
                 found += [
                     replace(exact, runs=block, seed=spec.seed, dtype=spec.dtype, feedback_every=every)
                     for block in blocks
@@ -227,27 +277,35 @@ def cells(spec: Spec) -> list[Cell]:
     return found
 
 
-def unit_of_lr(problem: "Problem", method: "Method", unit: LrUnit, horizon: int) -> float:
+def unit_of_lr(problem: "Objective", method: "Method", unit: LrUnit, horizon: int) -> float:
     """What lr = 1 means in absolute terms; InputError where the problem has no such unit."""
     if unit == "absolute":
         return 1.0
     if unit == "critical":
-        from problems.problem import critical_lr
-
-        return critical_lr(problem, method.momentum)
+        if problem.law is None:
+            smooth = problem.smoothness is not None
+            raise InputError(
+                f"the critical step of {problem!r} is not known; use "
+                + ('"1/L" or ' if smooth else "")
+                + '"absolute"'
+            )
+        return moments.critical_lr(problem.law, method.momentum)
     constant = {"1/L": "smoothness", "1/mu": "strong_convexity"}.get(unit, "gradient_bound")
     number = getattr(problem, constant)
     if number is None and constant == "gradient_bound":
+        why, use = ": the gradient of a quadratic grows with the distance", '"1/L", "critical" or "absolute"'
+        if is_network(problem):
+            why, use = "", '"absolute"'
         raise InputError(
-            f'lr_unit = "{unit}" needs a bound G on the gradient, and {problem!r} has none: the gradient '
-            'of a quadratic grows with the distance; use "1/L", "critical" or "absolute"'
+            f'lr_unit = "{unit}" needs a bound G on the gradient, and {problem!r} has none{why}; use {use}'
         )
     if number is None or not 0 < number < np.inf:
         raise InputError(
-            f'lr_unit = "{unit}" needs {constant.replace("_", " ")} > 0, and {problem!r} has {number}; '
-            'use "absolute"'
+            f'lr_unit = "{unit}" needs {constant.replace("_", " ")} > 0, and {problem!r} has '
+            f'{"none" if number is None else number}; use "absolute"'
         )
     if constant == "gradient_bound":
+        assert problem.distance is not None  # what knows G knows D
         return problem.distance / float(number) / (1.0 if unit == "D/G" else horizon**0.5)
     return 1 / float(number)
 
@@ -267,7 +325,7 @@ def select(spec: Spec, selector: Selector) -> Iterator[Selector]:
 
 
 def counterpart(claim: Claim, row: Selector) -> Selector:
-    """The curve that a row of a ratio claim is compared with: `against`, completed by the row itself."""
+    """The curve that a row of a claim is compared with: `against`, completed by the row itself."""
     assert claim.against is not None
     chosen = {f.name: getattr(claim.against, f.name) for f in fields(Selector)}
     return replace(row, **{name: value for name, value in chosen.items() if value is not None})
@@ -282,12 +340,16 @@ def resolved(spec: Spec) -> dict[str, Any]:
     plain["imports"] = sorted(spec.imports.values())
     if all(isinstance(s, Schedule) for s in spec.schedules):
         del plain["feedback_every"]  # nothing depends on it
+    for key, default in (("clock", "update"), ("full", False)):
+        if plain[key] == default:  # as in the results of before there was another
+            del plain[key]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields in which two resolved specs differ, of those that any number depends on."""
-    return {k: (old.get(k), new.get(k)) for k in new if k not in NOT_IN_KEYS and old.get(k) != new.get(k)}
+    keys = [k for k in {**new, **old} if k not in NOT_IN_KEYS]
+    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
 
 
 # Reading the file
@@ -322,20 +384,21 @@ class _Curves(_Table):
 class _ClaimTable(_Curves):
     sentence: Annotated[str, Field(min_length=1)]
     source: str = ""
-    kind: Literal["rate", "value", "ratio"] | None = None
+    kind: ClaimKind | None = None
     rate: str | None = None
     relation: Relation = "equals"
     regime: Literal["asymptotic", "window"] = "asymptotic"
     margin: _Positive | None = None
-    quantity: Literal["risk", "risk/start"] = "risk"
+    quantity: Quantity = "risk"
     value: float | None = None
     tolerance: Annotated[float, Field(ge=0)] = 0.0
     against: _Curves | None = None
+    worse_than: float | None = None
     horizon: _Count | None = None
     expect: Expectation = "supported"
 
 
-class _File(_Table):
+class _Form(_Table):
     problems: _Some[_Entry]
     schedules: _Some[_Entry]
     lr: _Some[_Positive]
@@ -347,22 +410,28 @@ class _File(_Table):
     averagings: _Some[_Entry] = [_Labelled(value="Last()")]
     seed: Annotated[int, Field(ge=0)] = 0
     records: _Count = 100
-    feedback_every: _Count = 100
-    dtype: Literal["float64", "float32"] = "float64"
+    feedback_every: _Count | None = None
+    dtype: Dtype = "float64"
+    clock: Clock = "update"
     claims: list[_ClaimTable] = []
     bonferroni: bool = False
+
+
+class _File(_Form):
+    full: dict[str, Any] | None = None
 
 
 _TABLES: dict[str, type[_Table]] = {
     "claims": _ClaimTable,
     "against": _Curves,
+    "full": _Form,
     **dict.fromkeys(KINDS, _Labelled),
 }
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, table: Sequence[str] = ()) -> str:
     """One plain sentence for one error of the raw shape: key, value, what is allowed, nearest match."""
-    place = [p for p in error["loc"] if isinstance(p, int) or p.isidentifier()]
+    place = [*table, *(p for p in error["loc"] if isinstance(p, int) or p.isidentifier())]
     key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     if error["type"] == "missing":
         units = ", ".join(map(repr, get_args(LrUnit)))
@@ -370,8 +439,8 @@ def _sentence(error: Any) -> str:
             f"; an lr means nothing without one of {units}" if key == "lr_unit" else ""
         )
     if error["type"] == "extra_forbidden":
-        table = next((_TABLES[p] for p in reversed(place[:-1]) if p in _TABLES), _File)
-        return f"unknown key {key}; {_nearest(str(place[-1]), table.model_fields)}"
+        known = next((_TABLES[p] for p in reversed(place[:-1]) if p in _TABLES), _File)
+        return f"unknown key {key}; {_nearest(str(place[-1]), known.model_fields)}"
     return f"{key} = {error['input']!r} {error['msg'].replace('Input should', 'must')}"
 
 
@@ -399,13 +468,19 @@ def import_file(path: Path) -> str:
 
 
 def fill_catalogue() -> None:
-    """Import the modules that define problems, spectra, noises and methods."""
-    for module in ("problems.quadratic", "problems.regression", "experiments.methods"):
+    """Import the modules that define problems, spectra, noises, data and methods."""
+    for module in ("problems.quadratic", "problems.regression", "problems.networks", "experiments.methods"):
         importlib.import_module(module)
 
 
-def read_shape(path: Path) -> _File:
-    """The file's raw shape, checked key by key; where it has faults, those of the notation are told too."""
+def read_shape(path: Path) -> _Form:
+    """The file's raw shape, without [full]."""
+    return _shapes(path)[0]
+
+
+def _shapes(path: Path) -> tuple[_Form, _Form | None]:
+    """The raw shape of a file and that with [full], checked key by key; where one has faults, those of the
+    notation are told too."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -413,16 +488,41 @@ def read_shape(path: Path) -> _File:
         raise InputError(f"{path}: {reason}; give an experiment file (`ratelab init` writes one)") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
+    faults: list[str] = []
     try:
-        return _File.model_validate(raw)
+        quick = _File.model_validate(raw)
     except ValidationError as error:
-        faults = [_sentence(e) for e in error.errors(include_url=False)]
+        faults += [_sentence(e) for e in error.errors(include_url=False)]
+    replaced = raw.pop("full", None)
+    full = None
+    if isinstance(replaced, dict):
+        try:
+            full = _Form.model_validate(raw | replaced)
+        except ValidationError as error:
+            errors = [e for e in error.errors(include_url=False) if e["loc"][0] in replaced]
+            faults += [_sentence(e, ["full"]) for e in errors]
+    if not faults:
+        return quick, full
     fill_catalogue()
+    faults += _notation_faults(raw)
+    faults += map(_of_full, _notation_faults(replaced) if isinstance(replaced, dict) else ())
+    raise _refusal(path, faults)
+
+
+def _notation_faults(raw: Mapping[str, Any]) -> list[str]:
+    """Of what can be read of a file that cannot be read as a whole."""
+    faults: list[str] = []
     for key in KINDS:
         entries = raw[key] if isinstance(raw.get(key), list) else []
         texts = [entry.get("value") if isinstance(entry, dict) else entry for entry in entries]
         _axis(key, [_Labelled(value=text) for text in texts if isinstance(text, str)], {}, faults)
-    raise _refusal(path, faults)
+    return faults
+
+
+def _of_full(fault: str) -> str:
+    """A fault that only the form with [full] has."""
+    names_a_key = re.split(r"\W", fault, maxsplit=1)[0] in _Form.model_fields
+    return f"full.{fault}" if names_a_key else f"full: {fault}"
 
 
 def _refusal(path: Path, faults: Sequence[str]) -> InputError:
@@ -440,12 +540,35 @@ def schedules_of(path: Path) -> list[tuple[str, Schedule | Feedback]]:
     return [(labels.get(repr(v), brief(v)), v) for v in values]
 
 
-def load(path: Path, imports: Sequence[Path] = ()) -> Spec:
-    """Read, check and resolve an experiment file; one InputError names everything that is wrong with it."""
+def load(path: Path, imports: Sequence[Path] = (), full: bool = False) -> Spec:
+    """Read, check and resolve an experiment file; one InputError names everything that is wrong with it.
+
+    With `full` the keys of its table [full] take the place of its own. Both forms are checked either way.
+    """
     fill_catalogue()
     hashes = {str(p): import_file(p) for p in imports}
-    shape = read_shape(path)
+    shape, full_shape = _shapes(path)
     faults: list[str] = []
+    spec = _resolve(shape, hashes, faults)
+    if full_shape is not None:
+        found: list[str] = []
+        full_spec = replace(_resolve(full_shape, hashes, found), full=True)
+        faults += [_of_full(fault) for fault in found if fault not in faults]
+    if faults:
+        raise _refusal(path, faults)
+    if not full:
+        return spec
+    if full_shape is None:
+        raise InputError(
+            f"{path} has no table [full], which --full would run; add one with the keys that it replaces, or "
+            "leave --full out"
+        )
+    return full_spec
+
+
+def _resolve(shape: _Form, imports: Mapping[str, str], faults: list[str]) -> Spec:
+    """One form of a file, its texts parsed; what is wrong with it is added to `faults`."""
+    before = len(faults)
     labels: dict[str, str] = {}
     axes: dict[str, Any] = {key: tuple(_axis(key, getattr(shape, key), labels, faults)) for key in KINDS}
     for key in ("lr", "horizons"):
@@ -466,19 +589,18 @@ def load(path: Path, imports: Sequence[Path] = ()) -> Spec:
         runs=shape.runs,
         seed=shape.seed,
         records=shape.records,
-        feedback_every=shape.feedback_every,
+        feedback_every=shape.feedback_every or (1 if shape.clock == "epoch" else 100),
         dtype=shape.dtype,
+        clock=shape.clock,
         bonferroni=shape.bonferroni,
         labels=labels,
-        imports=hashes,
+        imports=imports,
     )
     faults += _faults_of_values(spec)
     claims = tuple(_claim(table, f"claims[{n}]", faults) for n, table in enumerate(shape.claims, 1))
-    if not faults:
+    if len(faults) == before:
         for number, claim in enumerate(claims, 1):
             faults += [f"claims[{number}] ({claim.sentence}): {fault}" for fault in claim_faults(spec, claim)]
-    if faults:
-        raise _refusal(path, faults)
     return replace(spec, claims=claims)
 
 
@@ -513,10 +635,14 @@ def _attempt(faults: list[str], what: str, check: Callable[..., object], *argume
 
 
 def _faults_of_values(spec: Spec) -> list[str]:
-    """What only shows when values meet: lr units on problems, schedules on horizons."""
+    """What only shows when values meet: problems and data, methods, lr units; schedules and horizons."""
     faults: list[str] = []
-    for problem, method in itertools.product(spec.problems, spec.methods):
-        _attempt(faults, f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
+    for problem in spec.problems:
+        before = len(faults)
+        faults += _faults_of_problem(spec, problem)
+        if len(faults) == before:
+            for method in spec.methods:
+                _attempt(faults, f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
     for schedule, horizon in itertools.product(spec.schedules, spec.horizons):
         _attempt(faults, f"{schedule!r} at horizon {horizon}", multipliers, open_part(schedule), horizon)
     if StepWeighted() in spec.averagings:
@@ -529,6 +655,30 @@ def _faults_of_values(spec: Spec) -> list[str]:
     return faults
 
 
+def _faults_of_problem(spec: Spec, problem: "Objective") -> list[str]:
+    """What networks alone can, asked of another problem; of a network, whether there are data for it."""
+    from experiments.methods import TorchMomentum
+    from problems import networks
+
+    faults: list[str] = []
+    if is_network(problem):
+        for check in (networks.epoch, networks.size):
+            _attempt(faults, "problems", check, problem)
+        return list(dict.fromkeys(faults))
+    if spec.clock == "epoch":
+        faults.append(f'clock = "epoch" is for networks; {problem!r} is none: say clock = "update"')
+    if spec.dtype in ("tf32", "bfloat16"):
+        faults.append(
+            f'dtype = "{spec.dtype}" is for networks; {problem!r} is none: say "float64" or "float32"'
+        )
+    return faults + [
+        f"{method!r} is for networks; {problem!r} is none: HeavyBall(momentum={method.momentum!r}) is what "
+        "its engines know"
+        for method in spec.methods
+        if isinstance(method, TorchMomentum)
+    ]
+
+
 def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
     """A claim of the file, its texts parsed."""
     rate = None
@@ -537,23 +687,44 @@ def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
             rate = Rate.parse(table.rate)
         except InputError as error:
             faults.append(f"{place}.rate = {table.rate!r}: {error}")
-    kind = table.kind or (
-        "ratio" if table.against else "rate" if table.rate or table.value is None else "value"
-    )
-    wants = {"rate": ("rate",), "value": ("value",), "ratio": ("value", "against")}[kind]
-    for key in ("rate", "value", "against", "horizon", "margin"):
+    diverged = table.quantity == "diverged"
+    kind: ClaimKind
+    if table.kind is not None:
+        kind = table.kind
+    elif table.worse_than is not None or diverged:
+        kind = "fraction"
+    elif table.against:
+        kind = "ratio"
+    else:
+        kind = "rate" if table.rate or table.value is None else "value"
+    bar = ("against",) if table.against else () if diverged else ("worse_than",)
+    wants: tuple[str, ...] = {
+        "rate": ("rate",),
+        "value": ("value",),
+        "ratio": ("value", "against"),
+        "fraction": ("value", *bar),
+    }[kind]
+    for key in ("rate", "value", "against", "worse_than", "horizon", "margin"):
         given = getattr(table, key) is not None
         optional = key == ("margin" if kind == "rate" else "horizon")
         if given and key not in wants and not optional:
             faults.append(f"{place}.{key}: a claim of kind {kind} has no {key}; remove it, or set kind")
         if not given and key in wants:
-            faults.append(f"{place}.{key} is missing; a claim of kind {kind} needs it")
-    speaks = {"tolerance": ("value", "ratio"), "quantity": ("value",), "regime": ("rate",)}
+            other = " (or against)" if key == "worse_than" else ""
+            faults.append(f"{place}.{key}{other} is missing; a claim of kind {kind} needs it")
+    number = ("value", "ratio", "fraction")
+    speaks = {"tolerance": number, "quantity": number, "regime": ("rate",)}
     faults += [
         f"{place}.{key} means nothing to a claim of kind {kind}; remove it"
         for key, kinds in speaks.items()
         if key in table.model_fields_set and kind not in kinds
     ]
+    if diverged and kind in ("value", "ratio"):
+        faults.append(
+            f'{place}.quantity = "diverged" is for kind fraction: the fraction of runs that diverged'
+        )
+    if kind == "fraction" and table.value is not None and not 0 <= table.value <= 1:
+        faults.append(f"{place}.value = {table.value}: a fraction of the runs lies in [0, 1]")
     return Claim(
         sentence=table.sentence,
         select=_selector(table, place, faults),
@@ -570,6 +741,7 @@ def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
                 "quantity",
                 "value",
                 "tolerance",
+                "worse_than",
                 "horizon",
                 "expect",
             )
@@ -620,26 +792,54 @@ def claim_faults(spec: Spec, claim: Claim) -> list[str]:
 
 
 def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
+    """Whether this curve has what is claimed of it, records and runs enough to judge it by."""
     faults: list[str] = []
+    if claim.quantity not in (*_readable(row.problem), "diverged"):
+        return [_no_quantity(claim, row.problem)]
+    closed = not isinstance(row.schedule, Schedule)
     if claim.kind == "rate":
+        if spec.clock == "epoch":
+            return ['a rate is fitted to records at updates; say clock = "update", or claim a value']
         along = spec.anytime(row.schedule, row.averaging)
         times = record_times(spec.longest, spec.records, spec.horizons) if along else sorted(spec.horizons)
         minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
         why = "" if along else ", which is not anytime, so that every point is a horizon of its own"
         what = f"{row.schedule!r}, {row.averaging!r}, lr {row.lr}{why}"
         _attempt(faults, what, evidence.check_records, times, minimum)
-    closed = not isinstance(row.schedule, Schedule)
-    if closed and claim.kind == "rate" and claim.regime == "asymptotic":
-        faults.append(
-            f"whether {row.schedule!r} has reached its asymptotic rate cannot be told from steps that depend "
-            'on the run; say regime = "window"'
-        )
-    if row.problem.law is None or closed:
-        needed = evidence.MIN_RUNS * (2 if row.lr == "best" else 1)
+        if closed and claim.regime == "asymptotic":
+            faults.append(
+                f"whether {row.schedule!r} has reached its asymptotic rate cannot be told from steps that "
+                'depend on the run; say regime = "window"'
+            )
+    if claim.kind == "fraction" or row.problem.law is None or closed:
+        needed = minimum_runs(claim) * (2 if row.lr == "best" else 1)
         if spec.runs < needed:
             half = ' (lr = "best" is chosen on half of them)' if row.lr == "best" else ""
+            why = f"{row.schedule if closed else row.problem!r} has no exact risk"
+            if claim.kind == "fraction":
+                why = "a fraction is one of the runs"
             faults.append(
-                f"{row.schedule if closed else row.problem!r} has no exact risk, so the verdict is Monte "
-                f"Carlo and needs runs >= {needed}{half}; runs = {spec.runs}"
+                f"{why}, so the verdict is Monte Carlo and needs runs >= {needed}{half}; runs = {spec.runs}"
             )
     return faults
+
+
+def _readable(problem: "Objective") -> tuple[Quantity, ...]:
+    return (*quantities(problem), *(("risk/start",) if has_risk(problem) else ()))
+
+
+def _no_quantity(claim: Claim, problem: "Objective") -> str:
+    """Why this cannot be claimed of this problem, and what can."""
+    there = ", ".join(f'"{name}"' for name in _readable(problem))
+    if claim.kind == "rate":
+        return (
+            f"{problem!r} has no f*, so no risk to fit a rate to; claim a value, ratio or fraction of {there}"
+        )
+    lacks = "f*, so no risk" if claim.quantity.startswith("risk") else claim.quantity
+    return f'quantity = "{claim.quantity}": {problem!r} has no {lacks}; claim one of {there}'
+
+
+def minimum_runs(claim: Claim) -> int:
+    """Below, an interval of Monte Carlo would cover less than it says."""
+    few = claim.kind == "fraction" or claim.quantity.endswith(("_loss", "_error"))
+    return evidence.MIN_SEEDS if few else evidence.MIN_RUNS

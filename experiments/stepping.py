@@ -51,7 +51,7 @@ def _blocks(problem: Problem, records: Integers) -> Iterator[tuple[int, int]]:
             first = last
 
 
-def _block_weights(mixing: Array) -> tuple[Array, Array]:
+def block_weights(mixing: Array) -> tuple[Array, Array]:
     """Mixing c (…, k) as x̄' = keep·x̄ + Σ_j w_j x_j: w_j = c_j Π_{i>j}(1 − c_i) (…, k), keep = Π(1 − c_i)."""
     rest = np.cumprod((1 - mixing)[..., ::-1], axis=-1, dtype=np.float64)[..., ::-1]
     after = np.concatenate([rest[..., 1:], np.ones_like(rest[..., :1])], axis=-1)
@@ -285,7 +285,7 @@ def _advance(
 ) -> None:
     """One block of updates, in place, by the kernel of the problem."""
     dtype = x.dtype.type
-    weights, keep = _block_weights(mixings)
+    weights, keep = block_weights(mixings)
     steps, rates, momentum = np.ascontiguousarray(multipliers, dtype=dtype), lrs.astype(dtype), dtype(beta)
     drawn = [part.astype(dtype, copy=False) if dtype is np.float32 else part for part in sample]
     w = np.ascontiguousarray(weights, dtype=dtype)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
-from experiments.spec import Cell, Spec, cells, changes, resolved
+from experiments.spec import Cell, Spec, cells, changes, quantities, resolved
 from theory.arrays import InputError
 
 if TYPE_CHECKING:
     from experiments.methods import Method
-    from problems.problem import Problem
+    from problems.problem import Objective
     from theory.averaging import Averaging
     from theory.feedback import Feedback
     from theory.schedules import Schedule
@@ -168,7 +168,7 @@ def atomically(path: Path) -> Iterator[Path]:
 class Curve(NamedTuple):
     """One curve of an experiment: one value on every axis. lr is in the file's unit."""
 
-    problem: "Problem"
+    problem: "Objective"
     method: "Method"
     schedule: "Schedule | Feedback"
     averaging: "Averaging"
@@ -191,9 +191,12 @@ class Results:
         """The worst-case bound for the same iterate, dims (t), NaN where unknown; None if it always is."""
         return self._read(curve, "bound")
 
-    def runs(self, curve: Curve) -> xr.DataArray:
-        """f(x̄_t) − f* of every run, dims (run, t)."""
-        blocks = [self._select(cell, curve)["risk"] for cell in self._cells(curve) if cell.runs is not None]
+    def runs(self, curve: Curve, quantity: str = "risk") -> xr.DataArray:
+        """f(x̄_t) − f* of every run, or another of its problem's `quantities`; dims (run, t)."""
+        kept = quantities(curve.problem)
+        if quantity not in kept:
+            raise InputError(f"{curve.problem!r} has no {quantity}; ask for {' or '.join(kept)}")
+        blocks = [self._select(cell, curve)[quantity] for cell in self._cells(curve) if cell.runs is not None]
         return xr.concat(blocks, dim="run")
 
     def _read(self, curve: Curve, name: str) -> xr.DataArray | None:

@@ -17,13 +17,13 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from theory.arrays import Integers
+from theory.arrays import Array, Integers
 from theory.threads import spread
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint64]
 
-NOISE, LABELS, ROWS = 0, 1, 2
+NOISE, LABELS, ROWS, START = 0, 1, 2, 3
 """Streams: what a draw is used for. Draws of different streams are independent."""
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -209,6 +209,11 @@ def words(key: int, runs: range, first: int, times: int, count: int, stream: int
     numbers = np.asarray(runs, dtype=np.uint64)
     spread(_fill, len(runs), out, *_split(key), first, numbers, np.uint64(stream), False)
     return out
+
+
+def uniforms(key: int, runs: range, first: int, times: int, count: int, stream: int = NOISE) -> Array:
+    """Uniform in (0, 1), 2³² values, of shape (runs, times, count); float64."""
+    return (words(key, runs, first, times, count, stream) + 0.5) / 2**32
 
 
 def integers(

@@ -26,40 +26,57 @@ Sample: TypeAlias = tuple[NDArray[np.floating[Any]], ...]
 
 
 @runtime_checkable
-class Problem(Protocol):
-    """A convex problem f on R^d with minimiser x*, seen from δ = x − x*."""
+class Objective(Protocol):
+    """What a claim needs to know of a function f; None where it is not known, or there is no such number."""
 
     @property
-    def dim(self) -> int:
-        """d."""
+    def smoothness(self) -> float | None:
+        """L, the largest eigenvalue of the Hessian anywhere."""
 
     @property
-    def smoothness(self) -> float:
-        """L, the largest eigenvalue of the Hessian."""
-
-    @property
-    def strong_convexity(self) -> float:
-        """μ, the smallest eigenvalue of the Hessian."""
+    def strong_convexity(self) -> float | None:
+        """μ, the smallest eigenvalue of the Hessian anywhere."""
 
     @property
     def gradient_bound(self) -> float | None:
         """G with E‖g‖² ≤ G² everywhere; None where there is none (a quadratic's gradient grows with ‖δ‖)."""
 
     @property
-    def distance(self) -> float:
+    def distance(self) -> float | None:
         """D = ‖x_0 − x*‖."""
 
     @property
-    def start_risk(self) -> float:
+    def start_risk(self) -> float | None:
         """f(x_0) − f*."""
-
-    @property
-    def start(self) -> Array:
-        """δ_0, shape (d,), in the coordinates of `gradient`."""
 
     @property
     def law(self) -> Law | None:
         """The exact law of the second moments under SGD and heavy ball; None where none is known."""
+
+
+@runtime_checkable
+class Problem(Objective, Protocol):
+    """A convex f on R^d with minimiser x*, stepped one update at a time and seen from δ = x − x*."""
+
+    @property
+    def smoothness(self) -> float: ...
+
+    @property
+    def strong_convexity(self) -> float: ...
+
+    @property
+    def distance(self) -> float: ...
+
+    @property
+    def start_risk(self) -> float: ...
+
+    @property
+    def dim(self) -> int:
+        """d."""
+
+    @property
+    def start(self) -> Array:
+        """δ_0, shape (d,), in the coordinates of `gradient`."""
 
     def sample(self, key: int, runs: range, first: int, updates: int) -> Sample:
         """What the updates first … first + updates − 1 of these runs see."""

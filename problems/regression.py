@@ -12,6 +12,7 @@ from annotated_types import Ge
 
 from problems import philox
 from problems.datasets import load
+from problems.minibatches import minibatches
 from problems.problem import Sample
 from problems.spectra import Spectrum
 from theory.arrays import Array, InputError
@@ -93,14 +94,15 @@ class StreamingLeastSquares:
 class TableLeastSquares:
     """f(x) = (1/2n) Σ (z_jᵀx − y_j)² over the n rows of a table, with minibatches of its rows.
 
-    `table` names it ("diabetes", "airfoil", "line"; see `problems.datasets`). Columns and targets of the two
-    real tables are standardised (mean 0, variance 1), the line's points are as printed; every row ends with a
-    1, the intercept. `batch` rows are drawn per update: with `replacement` independently (exact law up to 32
-    columns), without it epoch by epoch from a fresh permutation, the last batch of an epoch taking what is
-    left (exact only when the batch is the whole table: gradient descent). `initial` is x_0, zero by default.
+    `table` names it ("diabetes", "airfoil", "line", "line_population"; see `problems.datasets`). Columns and
+    targets of the two real tables are standardised (mean 0, variance 1), a line's points are as they are;
+    every row ends with a 1, the intercept. `batch` rows are drawn per update: with `replacement`
+    independently (exact law up to 32 columns), without it epoch by epoch from a fresh permutation, the last
+    batch of an epoch taking what is left (exact only when the batch is the whole table: gradient descent).
+    `initial` is x_0, zero by default.
     """
 
-    table: Literal["diabetes", "airfoil", "line"] = "diabetes"
+    table: Literal["diabetes", "airfoil", "line", "line_population"] = "diabetes"
     batch: Batch = 1
     replacement: bool = True
     initial: tuple[float, ...] | None = None
@@ -177,18 +179,9 @@ class TableLeastSquares:
     def sample(self, key: int, runs: range, first: int, updates: int) -> Sample:
         """z (runs, updates, batch, d), in the eigenbasis, and ε = y − zᵀx* (runs, updates, batch)."""
         rows, n = self._rows, len(self._rows.residuals)
+        drawn = minibatches(key, runs, first, updates, rows=n, batch=self.batch, replacement=self.replacement)
         if self.replacement:
-            drawn = philox.integers(key, runs, first, updates, self.batch, n)
             return rows.features[drawn], rows.residuals[drawn]
-        per_epoch = -(-n // self.batch)
-        epochs = range(first // per_epoch, (first + updates - 1) // per_epoch + 1)
-        order = np.argsort(
-            philox.words(key, runs, epochs.start, len(epochs), n, philox.ROWS), axis=-1, kind="stable"
-        )
-        padded = np.full((len(runs), len(epochs), per_epoch * self.batch), -1)
-        padded[..., :n] = order
-        offset = first - epochs.start * per_epoch
-        drawn = padded.reshape(len(runs), -1, self.batch)[:, offset : offset + updates]
         # gradients divide by `batch`: a short batch is padded by zero rows and scaled to divide by its size
         scale = np.sqrt(self.batch / np.count_nonzero(drawn >= 0, axis=-1, keepdims=True)) * (drawn >= 0)
         return rows.features[drawn] * scale[..., None], rows.residuals[drawn] * scale
@@ -217,7 +210,7 @@ class _Rows(NamedTuple):
 def _rows(name: str) -> _Rows:
     table = load(name)
     columns, targets = table.features, table.targets
-    if name != "line":
+    if not name.startswith("line"):
         columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
         targets = (targets - targets.mean()) / targets.std()
     design = np.column_stack([columns, np.ones(len(targets))])

@@ -300,6 +300,7 @@ def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
             assert estimate.low != pytest.approx(other.low, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_the_regime_is_asked_with_the_steps_that_were_taken(
     sampled: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

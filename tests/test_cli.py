@@ -97,6 +97,33 @@ def test_from_a_file_to_a_verdict_and_a_figure(shell: Shell) -> None:
     assert len(lines) > 2 * 40
 
 
+def test_the_full_form_has_a_folder_that_knows_what_it_is(shell: Shell) -> None:
+    file = write(FILE + "\n[full]\nruns = 9\n[[full.claims]]\nsentence = 'full'\nschedule = 'Constant()'\n"
+                 "rate = 't^0'\n")  # fmt: skip
+    assert "wrote results/tiny-full: 2 cells" in shell("run", file, "--full", "--workers", "1").out
+    assert json.loads(Path("results/tiny-full/manifest.json").read_text())["spec"]["full"] is True
+    assert "2 of 2 cells computed" in shell("status", "results/tiny-full").out
+    for arguments in (("results/tiny-full",), (file, "--full")):
+        said = shell("verdict", *arguments)
+        assert (said.code, "1. full" in said.out, "gives t^-1/2" in said.out) == (0, True, False)
+    assert shell("figure", "results/tiny-full").code == 0
+    assert "holds no results" in shell("verdict", file).err
+    assert "runs: was 9, now 8" in shell("run", file, "--out", "results/tiny-full").err
+    next(Path("results/tiny-full/cells").iterdir()).unlink()
+    said = shell("verdict", "results/tiny-full")
+    command = "ratelab run results/tiny-full/spec.toml --out results/tiny-full --full"
+    assert (said.code, command in said.err) == (2, True)
+    assert "1 cells computed, 1 kept" in shell(*command.split()[1:], "--workers", "1").out
+
+
+def test_progress_counts_parts_of_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe a line at the end, told once, however often the end is reported."""
+    with ratelab.progress("cells") as report:
+        for done in (0.5, 1.0, 1.996, 2.0, 2):
+            report(done, 2)
+    assert capsys.readouterr().err == "100 % of 2 cells\n"
+
+
 def test_exit_codes_of_verdicts(shell: Shell) -> None:
     shell("run", write(), "--workers", "1")
     assert shell("verdict", write(FILE.replace('rate = "t^-1/2"', 'rate = "1/t"'))).code == 1
@@ -145,6 +172,8 @@ def test_bad_arguments(shell: Shell) -> None:
     for arguments in (
         ("run", "absent.toml"),
         ("run", "tiny.toml", "--workers", "0"),
+        ("run", "tiny.toml", "--device", "abacus"),
+        ("run", "tiny.toml", "--full"),
         ("run", "tiny.toml", "--data", "absent"),
         ("run", "tiny.toml", "--out", "taken"),
         ("run", "tiny.toml", "--import", "absent.py"),
@@ -199,7 +228,7 @@ def test_a_file_cut_short_is_told_and_run_again(shell: Shell) -> None:
 def test_failed_cells_end_in_4_here_and_in_the_verdict(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments import execute
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise MemoryError("no room")
 
     monkeypatch.setattr(execute, "compute", fail)
@@ -215,7 +244,7 @@ def test_an_interruption_ends_in_130_and_a_verdict_waits(
 ) -> None:
     from experiments import execute
 
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(execute, "compute", interrupt)
@@ -250,6 +279,7 @@ def test_preview_says_what_a_duration_means(shell: Shell) -> None:
     assert "100 % of T" in shell("preview", "Warmup(Cosine(), length=1.0)", "--horizon", "40").out
 
 
+@pytest.mark.slow
 def test_import_brings_ones_own_shapes(shell: Shell) -> None:
     Path("my_shapes_for_cli.py").write_text(
         "import numpy as np\nfrom theory.notation import value\n\n"
@@ -267,8 +297,9 @@ def test_import_brings_ones_own_shapes(shell: Shell) -> None:
 
 def test_list_shows_fields_and_descriptions(shell: Shell) -> None:
     out = shell("list").out
-    for part in ("InversePower", "timescale=1.0", "LogUniform", "HeavyBall", "Uniform", "figures"):
+    for part in ("InversePower", "timescale=1.0", "LogUniform", "HeavyBall", "Uniform", "figures", "LeNet"):
         assert part in out
+    assert "Split(name='mnist'" in shell("list", "data").out
 
 
 def test_doctor_finds_our_own_packages(shell: Shell) -> None:

@@ -89,7 +89,7 @@ def test_heavy_ball_is_torch_momentum_at_a_constant_step() -> None:
     risks = [problem.start_risk]
     for _ in range(30):
         optimizer.zero_grad()
-        problem.risk(x).backward()  # type: ignore[no-untyped-call]
+        problem.risk(x).backward()
         optimizer.step()
         risks.append(float(problem.risk(x.detach())))
     ones = np.ones((1, 30))
@@ -101,6 +101,7 @@ def test_heavy_ball_is_torch_momentum_at_a_constant_step() -> None:
 # The same story
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("problem", [D2L, GAUSSIAN], ids=["d2l", "log-uniform"])
 def test_jumping_and_stepping_agree_in_law(problem: Quadratic, method: Method) -> None:
@@ -161,6 +162,7 @@ NOISY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("problem", NOISY, ids=repr)
 def test_exact_moments_agree_with_monte_carlo(problem: Problem, method: Method) -> None:
@@ -354,6 +356,7 @@ def test_float32_kernels_and_definition_agree(simulate: Simulate) -> None:
     np.testing.assert_allclose(simulate(*args, "float32"), stepping.simulate(*args), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_float32_averages_stay_accurate_over_a_million_updates() -> None:
     """A float32 mean updated in place stops moving once c·x is below half an ulp; sums over blocks, folded in
     float64, follow the float64 mean. Errors of single runs, relative to the mean risk at that record."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> list[xr.Dataset]:
     return contents(store)
 
 
+@pytest.mark.slow
 def test_two_processes_compute_the_same_bits(reference: list[xr.Dataset], tmp_path: Path) -> None:
     assert run(SPEC, "", Store(tmp_path), workers=2).computed == 6
     assert_same(contents(Store(tmp_path)), reference)
@@ -64,7 +66,7 @@ def test_another_order_gives_the_same_bits(reference: list[xr.Dataset]) -> None:
 def test_an_interruption_keeps_what_is_done_and_is_not_seen_in_the_numbers(
     reference: list[xr.Dataset], tmp_path: Path
 ) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(done: float, total: int) -> None:
         assert total == 6
         if done == 3:
             raise KeyboardInterrupt
@@ -93,10 +95,10 @@ def test_a_damaged_file_is_set_aside_and_computed_again(reference: list[xr.Datas
 def test_a_failing_cell_is_noted_and_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = cells(SPEC)[1]
 
-    def sometimes(cell: Cell) -> xr.Dataset:
+    def sometimes(cell: Cell, *others: Any) -> xr.Dataset:
         if cell == bad:
             raise MemoryError("too large")
-        return compute(cell)
+        return compute(cell, *others)
 
     monkeypatch.setattr(execute, "compute", sometimes)
     store = Store(tmp_path)

@@ -37,6 +37,7 @@ def test_the_gallery_holds_the_four() -> None:
     assert {"d2l_sgd_paths", "bach_moulines", "exponent_vs_alpha", "condition_number"} <= set(FIGURES)
 
 
+@pytest.mark.slow
 @each_figure
 def test_files_repeat_byte_by_byte(name: str, tmp_path: Path) -> None:
     module = gallery.picture(name)
@@ -177,6 +178,7 @@ def test_the_triangle_has_the_slope_it_says() -> None:
             assert (y[2] < middle) == below
 
 
+@pytest.mark.slow
 def test_command_prints_files_and_claims_and_signals_a_failing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from theory.arrays import Array, InputError
 from theory.cycles import Triangular
 from theory.notation import catalogue, parse
 from theory.schedules import (
+    Compounding,
     Constant,
     Cosine,
     Exponential,
@@ -146,6 +147,7 @@ CLOSED_FORMS = [
         lambda t, T: 0.2 + 0.8 * ((1 + math.cos(3 * math.pi * math.sqrt(t / T))) / 2) ** 2,
     ),
     (Geometric(0.01), lambda t, T: 0.01 ** (t / T)),
+    (Compounding(0.01), lambda t, T: math.prod(1 / (1 + 0.01 * j) for j in range(t + 1))),  # noqa: ARG005
     (Rex(), lambda t, T: (1 - t / T) / (1 - t / T / 2)),
     (Rex(final=0.1, depth=0.9), lambda t, T: 0.1 + 0.9 * (1 - t / T) / (0.1 + 0.9 * (1 - t / T))),
     (Tanh(final=0.1), lambda t, T: 0.1 + 0.45 * (1 - math.tanh(-7 * (1 - t / T) + 3 * t / T))),

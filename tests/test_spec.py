@@ -254,3 +254,12 @@ def test_units_of_lr() -> None:
     assert units == {"absolute": 1.0, "1/L": 0.25, "1/mu": 2.0}
     assert unit_of_lr(problem, SGD(), "D/G", 100) == 2.0
     assert unit_of_lr(problem, SGD(), "D/(G sqrt T)", 100) == pytest.approx(0.2)
+
+
+def test_a_change_of_what_only_one_file_says_is_named(tmp_path: Path) -> None:
+    """A closed loop's interval is in no file of open loops; the clock only where it counts epochs."""
+    plain = resolved(loaded(tmp_path))
+    assert "clock" not in plain
+    epochs = plain | {"clock": "epoch"}
+    assert changes(epochs, plain) == {"clock": ("epoch", None)}
+    assert changes(plain, epochs) == {"clock": (None, "epoch")}

@@ -35,6 +35,7 @@ from theory.notation import catalogue, expand, parse
 from theory.rates import Rate
 from theory.sampled import Values
 from theory.schedules import (
+    Compounding,
     Constant,
     Cosine,
     Exponential,
@@ -66,6 +67,7 @@ __all__ = [
     "Bound",
     "Chebyshev",
     "Clip",
+    "Compounding",
     "Constant",
     "Cooldown",
     "Cosine",

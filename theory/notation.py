@@ -24,7 +24,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from theory.arrays import InputError
 
-KINDS: Final = ("schedule", "feedback", "averaging", "spectrum", "noise", "problem", "method")
+KINDS: Final = ("schedule", "feedback", "averaging", "spectrum", "noise", "data", "problem", "method")
 MAX_BYTES: Final = 4096
 MAX_LEVELS: Final = 20
 MAX_GRID: Final = 10_000

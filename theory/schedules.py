@@ -245,6 +245,29 @@ class InversePower:
 
 
 @value("schedule")
+class Compounding:
+    """s_t = 1/((1 + rate) (1 + 2 rate) ... (1 + t rate)): inverse time decay applied to its own result.
+
+    A rule lr = lr/(1 + decay * epoch) does so when it is handed the rate of the epoch before, as Keras'
+    LearningRateScheduler does. It falls like exp(-rate t^2/2), not like 1/t.
+
+    >>> Compounding(0.5)(4)
+    array([1.        , 0.66666667, 0.33333333, 0.13333333])
+
+    Pictured: Compounding(0.001)
+    """
+
+    rate: Factor
+
+    def __call__(self, horizon: int, /) -> Array:
+        return np.asarray(np.cumprod(1 / (1 + self.rate * clock(horizon))))
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(0.0 if self.rate else 1.0, 1.0, "decreasing", anytime=True)
+
+
+@value("schedule")
 class Linear:
     """s_t = 1 - (1 - final) p: from 1 at t = 0 to `final` at t = T, one step after the last; above 1 it
     rises.

@@ -1,0 +1,755 @@
+"""Many LeNets at once on the CPU: a thread trains one model over a whole span, and keeps it in its cache.
+
+The network is `problems.networks.LeNet`. Its convolutions and linear layers, forward and backward, are sums of
+products in tiles that stay in registers (`_tile`), of vectors over the rows of a minibatch: arrays are laid out
+as (blocks, channels, height, width, lanes), a block being as many rows as a vector has lanes. A tile of a
+convolution is pooled where it was computed, and remembers which of four pixels was the largest (`_pool`); on
+the way back their gradients are laid out again for one block, or one row of it, at a time (`_unpool`).
+
+All sums of a model have a fixed order, so results depend neither on threads nor on the other models. Rows
+that do not count are black images without gradient.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from theory.arrays import Array, Integers
+from theory.threads import spread
+
+_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32  # of a vector
+_ROWS = 64  # of a data set that `outputs` passes through a model together
+_DENSE = 10  # rows of a tile of the dense layers
+_ZERO = np.float32(0)  # widens no float32
+
+
+# Vectors, as numba intrinsics: its own loops over so few numbers do not stay in registers
+
+
+def _data(context: Any, builder: Any, signature: Any, arguments: Any, which: tuple[int, ...]) -> list[Any]:
+    """Where the entries of array arguments are."""
+    return [context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in which]
+
+
+def _vector(builder: Any, kind: Any, data: Any, at: Any) -> Any:
+    """Where the vector is whose first number is number `at`."""
+    return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
+
+
+def _repeated(builder: Any, kind: Any, number: Any) -> Any:
+    """A vector of equal numbers."""
+    undefined, lanes = ir.Constant(kind, ir.Undefined), ir.VectorType(ir.IntType(32), kind.count)
+    first = builder.insert_element(undefined, number, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(lanes, None))
+
+
+def _tile(rows: int, columns: tuple[int, int], scalar: bool) -> Any:
+    """out[i, j] = Σ_k a[i, k] b[j, k] for a tile of `rows` × `columns`, j = (y, x), k in the box `counts`.
+
+    out and b are vectors. With `scalar` the entries of a are numbers; otherwise they are vectors too, and the
+    sum is added to out. Each of the three is an array, the number in it where the tile begins, and strides
+    along (i, y, x) of out, (i, *k) of a, (y, x, *k) of b.
+    """
+
+    @intrinsic
+    def tile(
+        _: Any,
+        out: Any,
+        start: Any,
+        strides: Any,
+        a: Any,
+        a0: Any,
+        da: Any,
+        b: Any,
+        b0: Any,
+        db: Any,
+        counts: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            size = out.dtype.bitwidth // 8
+            kind = ir.VectorType(context.get_value_type(out.dtype), _BYTES // size)
+            data = _data(context, builder, signature, arguments, (0, 3, 6))
+            begins = [arguments[k] for k in (1, 4, 7)]
+            steps = [cgutils.unpack_tuple(builder, arguments[k]) for k in (2, 5, 8)]
+            limits = cgutils.unpack_tuple(builder, arguments[9])
+
+            def place(operand: int, *indices: Any) -> Any:
+                at = begins[operand]
+                for step, index in zip(steps[operand], indices, strict=True):
+                    at = builder.add(at, builder.mul(step, index))
+                return at
+
+            def vector(operand: int, *indices: Any) -> Any:
+                return _vector(builder, kind, data[operand], place(operand, *indices))
+
+            def factor(*indices: Any) -> Any:
+                if not scalar:
+                    return builder.load(vector(1, *indices), align=size)
+                return _repeated(builder, kind, builder.load(builder.gep(data[1], [place(1, *indices)])))
+
+            number = [ir.IntType(64)(n) for n in range(max(rows, *columns))]
+            across = [(y, x) for y in number[: columns[0]] for x in number[: columns[1]]]
+            cells = [[vector(0, i, *j) for j in across] for i in number[:rows]]
+            sums = [[cgutils.alloca_once(builder, kind) for _ in across] for _ in range(rows)]
+            for i in range(rows):
+                for cell, total in zip(cells[i], sums[i], strict=True):
+                    before = ir.Constant(kind, None) if scalar else builder.load(cell, align=size)
+                    builder.store(before, total)
+
+            def accumulate(*k: Any) -> None:
+                if len(k) < len(limits):
+                    with cgutils.for_range(builder, limits[len(k)]) as loop:
+                        accumulate(*k, loop.index)
+                    return
+                right = [builder.load(vector(2, *j, *k), align=size) for j in across]
+                for i in range(rows):
+                    left = factor(number[i], *k)
+                    for vectors, total in zip(right, sums[i], strict=True):
+                        product = builder.fmul(left, vectors, flags=["contract"])
+                        builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
+
+            accumulate()
+            for i in range(rows):
+                for cell, total in zip(cells[i], sums[i], strict=True):
+                    builder.store(builder.load(total), cell, align=size)
+            return context.get_dummy_value()
+
+        return types.void(out, start, strides, a, a0, da, b, b0, db, counts), generate
+
+    return tile
+
+
+@intrinsic
+def _pool(_: Any, quads: Any, quad: Any, bias: Any, h: Any, route: Any, pixel: Any) -> Any:
+    """h = max(0, the four vectors of `quad` + bias), and in route which of them, the first of several; 4: none.
+
+    What is not a number is the largest, as torch has it.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size = h.dtype.bitwidth // 8
+        kind = ir.VectorType(context.get_value_type(h.dtype), _BYTES // size)
+        choices, one = ir.VectorType(ir.IntType(8), kind.count), ir.IntType(64)
+        values, largest, routes = _data(context, builder, signature, arguments, (0, 3, 4))
+        first = builder.mul(arguments[1], one(4 * kind.count))
+        shift = _repeated(builder, kind, arguments[2])
+        best, chosen = ir.Constant(kind, None), ir.Constant(choices, [4] * kind.count)
+        for q in range(4):
+            at = builder.add(first, one(q * kind.count))
+            value = builder.fadd(builder.load(_vector(builder, kind, values, at), align=size), shift)
+            larger, bad = builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value)
+            taken = builder.or_(larger, bad)
+            best = builder.select(taken, value, best)
+            chosen = builder.select(taken, ir.Constant(choices, [q] * kind.count), chosen)
+        at = builder.mul(arguments[5], one(kind.count))
+        builder.store(best, _vector(builder, kind, largest, at), align=size)
+        builder.store(chosen, _vector(builder, choices, routes, at), align=1)
+        return context.get_dummy_value()
+
+    return types.void(quads, quad, bias, h, route, pixel), generate
+
+
+@intrinsic
+def _unpool(_: Any, out: Any, at: Any, row: Any, g: Any, route: Any, pixel: Any, bias: Any, c: Any) -> Any:
+    """`_pool` backwards: gradients g of a pixel to two vectors at `at` in out and two a `row` further, else 0.
+
+    They are added to channel c of bias (C, lanes), too.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size = out.dtype.bitwidth // 8
+        kind = ir.VectorType(context.get_value_type(out.dtype), _BYTES // size)
+        choices, one = ir.VectorType(ir.IntType(8), kind.count), ir.IntType(64)
+        image, gradients, routes, sums = _data(context, builder, signature, arguments, (0, 3, 4, 6))
+        first, step, from_, channel = (arguments[k] for k in (1, 2, 5, 7))
+        source = builder.mul(from_, one(kind.count))
+        value = builder.load(_vector(builder, kind, gradients, source), align=size)
+        chosen = builder.load(_vector(builder, choices, routes, source), align=1)
+        cell = _vector(builder, kind, sums, builder.mul(channel, one(kind.count)))
+        total = builder.load(cell, align=size)
+        for q in range(4):
+            hit = builder.icmp_signed("==", chosen, ir.Constant(choices, [q] * kind.count))
+            part = builder.select(hit, value, ir.Constant(kind, None))
+            to = builder.add(first, builder.add(builder.mul(step, one(q // 2)), one(kind.count * (q % 2))))
+            builder.store(part, _vector(builder, kind, image, to), align=size)
+            total = builder.fadd(total, part)
+        builder.store(total, cell, align=size)
+        return context.get_dummy_value()
+
+    return types.void(out, at, row, g, route, pixel, bias, c), generate
+
+
+@intrinsic
+def _turn(_: Any, source: Any, at: Any, row: Any, out: Any, to: Any, line: Any) -> Any:
+    """Transposes as many vectors as they have lanes, `row` apart in source and `line` apart in out.
+
+    By swapping blocks of 1, 2, 4, … off the diagonal (Eklundh 1972).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size = out.dtype.bitwidth // 8
+        lanes = _BYTES // size
+        kind = ir.VectorType(context.get_value_type(out.dtype), lanes)
+        read, written = _data(context, builder, signature, arguments, (0, 3))
+
+        def places(data: Any, first: Any, stride: Any) -> list[Any]:
+            steps = [builder.mul(stride, ir.IntType(64)(n)) for n in range(lanes)]
+            return [_vector(builder, kind, data, builder.add(first, step)) for step in steps]
+
+        def mixed(*vectors: Any, order: list[int]) -> Any:
+            return builder.shuffle_vector(*vectors, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
+
+        values = [builder.load(place, align=size) for place in places(read, arguments[1], arguments[2])]
+        block = 1
+        while block < lanes:
+            upper = [lanes + j - block if j & block else j for j in range(lanes)]
+            lower = [lanes + j if j & block else j + block for j in range(lanes)]
+            for i in range(lanes):
+                if not i & block:
+                    pair = values[i], values[i + block]
+                    values[i], values[i + block] = mixed(*pair, order=upper), mixed(*pair, order=lower)
+            block *= 2
+        for value, place in zip(values, places(written, arguments[4], arguments[5]), strict=True):
+            builder.store(value, place, align=size)
+        return context.get_dummy_value()
+
+    return types.void(source, at, row, out, to, line), generate
+
+
+@intrinsic
+def _lanes(_: Any, like: Any) -> Any:
+    """Numbers of an array's type in a vector, known to the compiler."""
+    lanes = ir.IntType(64)(_BYTES // (like.dtype.bitwidth // 8))
+    return types.intp(like), lambda *_: lanes
+
+
+@njit
+def _zeros(shape: Any, like: Any) -> Any:
+    """An array of zeros that begins at a multiple of 64 bytes."""
+    size = 1
+    for n in shape:
+        size *= n
+    room = np.zeros(size + _lanes(like), like.dtype)
+    shift = (-room.ctypes.data % 64) // like.itemsize
+    return room[shift : shift + size].reshape(shape)
+
+
+# Convolutions: 5 × 5, ReLU, maximum of 2 × 2
+
+
+_quad_tile = _tile(2, (2, 2), scalar=True)
+_taps_tile = _tile(2, (1, 5), scalar=False)
+
+
+@njit
+def _convolve(w: Any, bias: Any, z: Any, quads: Any, h: Any, route: Any) -> None:
+    """h, route (O, n, n, lanes) = pool(w (O, I, 5, 5) * z (I, 2n + 4, 2n + 4, lanes) + bias); quads: scratch."""
+    outputs, inputs = w.shape[:2]
+    width, pooled, lanes = z.shape[1], h.shape[1], _lanes(z)
+    row, image, taps = width * lanes, width * width * lanes, inputs * 25
+    for o in range(0, outputs, 2):
+        for y in range(pooled):
+            for x in range(pooled):
+                _quad_tile(
+                    quads,
+                    0,
+                    (4 * lanes, 2 * lanes, lanes),
+                    w,
+                    o * taps,
+                    (taps, 25, 5, 1),
+                    z,
+                    2 * y * row + 2 * x * lanes,
+                    (row, lanes, image, row, lanes),
+                    (inputs, 5, 5),
+                )
+                for i in range(2):
+                    pixel = ((o + i) * pooled + y) * pooled + x
+                    _pool(quads, i, bias[o + i], h, route, pixel)
+
+
+@njit
+def _correlate(g: Any, margin: Any, count: Any, z: Any, first: Any, sums: Any) -> None:
+    """Adds to sums (O, I, 5, 5, lanes) the weight gradient of `count` rows.
+
+    g (O, H, W, lanes) without its margin is the gradient of a convolution of z (I, n, n, lanes) from row `first`.
+    """
+    outputs, inputs = sums.shape[:2]
+    height, width, lanes = g.shape[1], g.shape[2], _lanes(z)
+    side = z.shape[1]
+    for o in range(0, outputs, 2):
+        for c in range(inputs):
+            for d in range(5):
+                _taps_tile(
+                    sums,
+                    ((o * inputs + c) * 25 + 5 * d) * lanes,
+                    (inputs * 25 * lanes, 0, lanes),
+                    g,
+                    ((o * height + margin) * width + margin) * lanes,
+                    (height * width * lanes, width * lanes, lanes),
+                    z,
+                    (c * side + first + d) * side * lanes,
+                    (0, lanes, side * lanes, lanes),
+                    (count, width - 2 * margin),
+                )
+
+
+@njit
+def _scatter(w: Any, g: Any, gz: Any) -> None:
+    """gz (I, n, n, lanes): gradient of the inputs of a convolution with w (O, I, 5, 5).
+
+    g (O, n − 2, n − 2, lanes) has a margin of one zero, for taps that reach only one of two neighbours.
+    """
+    outputs, inputs = w.shape[:2]
+    side, width, lanes = gz.shape[1], g.shape[1], _lanes(gz)
+    row, image = width * lanes, width * width * lanes
+    for c in range(0, inputs, 2):
+        for y in range(0, side, 2):
+            top, rows = max(0, y - side + 5), min(4, y + 1)
+            for x in range(0, side, 2):
+                left, columns = max(0, x - side + 5), min(4, x + 1)
+                _quad_tile(
+                    gz,
+                    ((c * side + y) * side + x) * lanes,
+                    (side * side * lanes, side * lanes, lanes),
+                    w,
+                    c * 25 + top * 5 + left,
+                    (25, inputs * 25, 5, 1),
+                    g,
+                    (y - top + 1) * row + (x - left + 1) * lanes,
+                    (row, lanes, image, -row, -lanes),
+                    (outputs, rows - top + 1, columns - left + 1),
+                )
+
+
+@njit
+def _sum_lanes(sums: Any, out: Any) -> None:
+    for i in range(out.shape[0]):
+        total = _ZERO
+        for lane in range(sums.shape[1]):
+            total += sums[i, lane]
+        out[i] = total
+
+
+# Dense layers
+
+
+_dense_tile = _tile(_DENSE, (1, 1), scalar=True)
+
+
+@njit
+def _dense(w: Any, bias: Any, h: Any, out: Any, relu: Any) -> None:
+    """out (blocks, O, lanes) = w (O, I) h (blocks, I, lanes) + bias, at least 0 with `relu`.
+
+    Where a tile does not fit, the last one begins earlier and computes a few outputs again.
+    """
+    (outputs, inputs), lanes = w.shape, _lanes(h)
+    for low in range(0, outputs, _DENSE):
+        o = min(low, outputs - _DENSE)
+        for block in range(len(h)):
+            _dense_tile(
+                out,
+                (block * outputs + o) * lanes,
+                (lanes, 0, 0),
+                w,
+                o * inputs,
+                (inputs, 1),
+                h,
+                block * inputs * lanes,
+                (0, 0, lanes),
+                (inputs,),
+            )
+    for block in range(len(h)):
+        for o in range(outputs):
+            for lane in range(lanes):
+                value = out[block, o, lane] + bias[o]
+                out[block, o, lane] = _ZERO if relu and value <= 0 else value
+
+
+@njit
+def _dense_backward(w: Any, h: Any, g: Any, turned: Any, gw: Any, gbias: Any, gh: Any) -> None:
+    """Gradients of w, bias and h from those of the outputs, g (blocks, O, lanes).
+
+    Vectors of the weights' run along their inputs, so h is transposed, into `turned`.
+    """
+    (outputs, inputs), lanes = w.shape, _lanes(h)
+    for block in range(len(h)):
+        for low in range(0, inputs, lanes):
+            i = min(low, inputs - lanes)
+            _turn(h, (block * inputs + i) * lanes, lanes, turned, block * lanes * inputs + i, inputs)
+    for low in range(0, outputs, _DENSE):
+        o = min(low, outputs - _DENSE)
+        for left in range(0, inputs, lanes):
+            i = min(left, inputs - lanes)
+            _dense_tile(
+                gw,
+                o * inputs + i,
+                (inputs, 0, 0),
+                g,
+                o * lanes,
+                (lanes, outputs * lanes, 1),
+                turned,
+                i,
+                (0, 0, inputs * lanes, inputs),
+                (len(h), lanes),
+            )
+    for o in range(outputs):
+        total = _ZERO
+        for block in range(len(g)):
+            for lane in range(lanes):
+                total += g[block, o, lane]
+        gbias[o] = total
+    for low in range(0, inputs, _DENSE):
+        i = min(low, inputs - _DENSE)
+        for block in range(len(h)):
+            _dense_tile(
+                gh,
+                (block * inputs + i) * lanes,
+                (lanes, 0, 0),
+                w,
+                i,
+                (1, inputs),
+                g,
+                block * outputs * lanes,
+                (0, 0, lanes),
+                (outputs,),
+            )
+
+
+@njit
+def _relu_backward(h: Any, g: Any) -> None:
+    """g where h > 0."""
+    for block in range(h.shape[0]):
+        for i in range(h.shape[1]):
+            for lane in range(h.shape[2]):
+                value = g[block, i, lane]
+                g[block, i, lane] = value if h[block, i, lane] > 0 else _ZERO
+
+
+@njit
+def _cross_entropy(logits: Any, labels: Any, count: Any, g: Any) -> float:
+    """Mean over the first `count` rows, and its gradient; no gradient beyond them."""
+    lanes, total = _lanes(logits), 0.0
+    g[:] = 0
+    for row in range(count):
+        block, lane = divmod(row, lanes)
+        top = logits[block, 0, lane]
+        for c in range(1, 10):
+            top = max(top, logits[block, c, lane])
+        mass = _ZERO
+        for c in range(10):
+            g[block, c, lane] = np.exp(logits[block, c, lane] - top)
+            mass += g[block, c, lane]
+        for c in range(10):
+            g[block, c, lane] /= mass * np.float32(count)
+        label = labels[row]
+        g[block, label, lane] -= 1 / np.float32(count)
+        total += np.float64(np.log(mass) + top - logits[block, label, lane])
+    return total / count
+
+
+# The network
+
+
+class _Weights(NamedTuple):
+    """Views of a flat vector of parameters."""
+
+    w1: Any
+    b1: Any
+    w2: Any
+    b2: Any
+    w3: Any
+    b3: Any
+    w4: Any
+    b4: Any
+    w5: Any
+    b5: Any
+
+
+@njit
+def _weights(x: Any) -> Any:
+    return _Weights(
+        x[:150].reshape((6, 1, 5, 5)),
+        x[150:156],
+        x[156:2556].reshape((16, 6, 5, 5)),
+        x[2556:2572],
+        x[2572:50572].reshape((120, 400)),
+        x[50572:50692],
+        x[50692:60772].reshape((84, 120)),
+        x[60772:60856],
+        x[60856:61696].reshape((10, 84)),
+        x[61696:],
+    )
+
+
+class _Layers(NamedTuple):
+    """What each layer makes of a minibatch, with scratch for a block's rows and a tile."""
+
+    rows: Any
+    image: Any
+    quads: Any
+    h1: Any
+    route1: Any
+    h2: Any
+    route2: Any
+    h3: Any
+    h4: Any
+    logits: Any
+
+
+@njit
+def _layers(blocks: Any, like: Any) -> Any:
+    lanes = _lanes(like)
+    return _Layers(
+        _zeros((lanes, 784), like),
+        _zeros((blocks, 1, 32, 32, lanes), like),
+        _zeros((2, 4, lanes), like),
+        _zeros((blocks, 6, 14, 14, lanes), like),
+        np.zeros((blocks, 6, 14, 14, lanes), np.int8),
+        _zeros((blocks, 16, 5, 5, lanes), like),
+        np.zeros((blocks, 16, 5, 5, lanes), np.int8),
+        _zeros((blocks, 120, lanes), like),
+        _zeros((blocks, 84, lanes), like),
+        _zeros((blocks, 10, lanes), like),
+    )
+
+
+@njit
+def _load(features: Any, count: Any, rows: Any, image: Any) -> None:
+    """The first `count` rows of features (B, 784), with their margin of two zeros; the others are zero."""
+    lanes = _lanes(image)
+    for block in range(len(image)):
+        for lane in range(lanes):
+            row = block * lanes + lane
+            if row < count:
+                rows[lane, :] = features[row]
+            else:
+                rows[lane, :] = 0
+        for y in range(28):
+            for left in range(0, 28, lanes):
+                x = min(left, 28 - lanes)
+                to = ((block * 32 + y + 2) * 32 + x + 2) * lanes
+                _turn(rows, 28 * y + x, 784, image, to, lanes)
+
+
+@njit
+def _forward(w: Any, layers: Any) -> None:
+    blocks = len(layers.image)
+    for n in range(blocks):
+        _convolve(w.w1, w.b1, layers.image[n], layers.quads, layers.h1[n], layers.route1[n])
+        _convolve(w.w2, w.b2, layers.h1[n], layers.quads, layers.h2[n], layers.route2[n])
+    h2 = layers.h2.reshape((blocks, 400, layers.h2.shape[-1]))
+    _dense(w.w3, w.b3, h2, layers.h3, True)
+    _dense(w.w4, w.b4, layers.h3, layers.h4, True)
+    _dense(w.w5, w.b5, layers.h4, layers.logits, False)
+
+
+class _Gradients(NamedTuple):
+    """Of what each layer makes of a minibatch, and of the convolutions' weights and biases, lane by lane.
+
+    h1, image2 (h2 before pooling, in a margin of zeros) and rows1 (two rows of h1 before pooling) are of a block.
+    """
+
+    turned: Any
+    rows1: Any
+    h1: Any
+    image2: Any
+    h2: Any
+    h3: Any
+    h4: Any
+    logits: Any
+    w1: Any
+    b1: Any
+    w2: Any
+    b2: Any
+
+
+@njit
+def _gradients(blocks: Any, like: Any) -> Any:
+    lanes = _lanes(like)
+    return _Gradients(
+        _zeros((blocks * lanes * 400,), like),
+        _zeros((6, 2, 28, lanes), like),
+        _zeros((6, 14, 14, lanes), like),
+        _zeros((16, 12, 12, lanes), like),
+        _zeros((blocks, 16, 5, 5, lanes), like),
+        _zeros((blocks, 120, lanes), like),
+        _zeros((blocks, 84, lanes), like),
+        _zeros((blocks, 10, lanes), like),
+        _zeros((6, 1, 5, 5, lanes), like),
+        _zeros((6, lanes), like),
+        _zeros((16, 6, 5, 5, lanes), like),
+        _zeros((16, lanes), like),
+    )
+
+
+@njit
+def _backward(w: Any, layers: Any, g: Any, out: Any) -> None:
+    """Gradients of the weights into `out`, from those of the logits."""
+    blocks, lanes = len(layers.image), _lanes(layers.image)
+    flat = (blocks, 400, lanes)
+    _dense_backward(w.w5, layers.h4, g.logits, g.turned, out.w5, out.b5, g.h4)
+    _relu_backward(layers.h4, g.h4)
+    _dense_backward(w.w4, layers.h3, g.h4, g.turned, out.w4, out.b4, g.h3)
+    _relu_backward(layers.h3, g.h3)
+    _dense_backward(w.w3, layers.h2.reshape(flat), g.h3, g.turned, out.w3, out.b3, g.h2.reshape(flat))
+    g.w1[:] = 0
+    g.b1[:] = 0
+    g.w2[:] = 0
+    g.b2[:] = 0
+    for n in range(blocks):
+        for c in range(16):
+            for y in range(5):
+                for x in range(5):
+                    pixel = (c * 5 + y) * 5 + x
+                    at = ((c * 12 + 2 * y + 1) * 12 + 2 * x + 1) * lanes
+                    _unpool(g.image2, at, 12 * lanes, g.h2[n], layers.route2[n], pixel, g.b2, c)
+        _correlate(g.image2, 1, 10, layers.h1[n], 0, g.w2)
+        _scatter(w.w2, g.image2, g.h1)
+        for y in range(14):
+            for c in range(6):
+                for x in range(14):
+                    at, pixel = (c * 56 + 2 * x) * lanes, (c * 14 + y) * 14 + x
+                    _unpool(g.rows1, at, 28 * lanes, g.h1, layers.route1[n], pixel, g.b1, c)
+            _correlate(g.rows1, 0, 2, layers.image[n], 2 * y, g.w1)
+    _sum_lanes(g.w1.reshape((150, lanes)), out.w1.reshape(150))
+    _sum_lanes(g.b1, out.b1)
+    _sum_lanes(g.w2.reshape((2400, lanes)), out.w2.reshape(2400))
+    _sum_lanes(g.b2, out.b2)
+
+
+@njit(fastmath={"contract"})
+def _step(decay: Any, momentum: Any, inject: Any, push: Any, direct: Any, g: Any, x: Any, v: Any) -> None:
+    if len(v) == 0:
+        for i in range(len(x)):
+            x[i] -= direct * (g[i] + decay * x[i])
+    else:
+        for i in range(len(x)):
+            slope = g[i] + decay * x[i]
+            v[i] = momentum * v[i] + inject * slope
+            x[i] -= push * v[i] + direct * slope
+
+
+@njit(fastmath={"contract"})
+def _add(weight: Any, x: Any, total: Any) -> None:
+    for i in range(len(x)):
+        total[i] += weight * x[i]
+
+
+@njit
+def _fold(keep: Any, total: Any, average: Any) -> None:
+    for i in range(len(total)):
+        average[i] = keep * average[i] + np.float64(total[i])
+
+
+@njit(nogil=True, cache=True)
+def _train(
+    first: Any,
+    last: Any,
+    decay: Any,
+    momentum: Any,
+    features: Any,
+    labels: Any,
+    counts: Any,
+    inject: Any,
+    push: Any,
+    direct: Any,
+    weights: Any,
+    keep: Any,
+    x: Any,
+    v: Any,
+    averages: Any,
+    losses: Any,
+) -> None:
+    """`advance` for models first, …, last − 1 of all, run by run."""
+    blocks = -(-features.shape[2] // _lanes(x))
+    layers, gradients = _layers(blocks, x), _gradients(blocks, x)
+    g, sums = _zeros((x.shape[2],), x), _zeros((len(weights), x.shape[2]), x)
+    for model in range(first, last):
+        r, p = divmod(model, x.shape[1])
+        own, slopes = _weights(x[r, p]), _weights(g)
+        sums[:] = 0
+        for k in range(len(counts)):
+            _load(features[r, k], counts[k], layers.rows, layers.image)
+            _forward(own, layers)
+            losses[r, p, k] = _cross_entropy(layers.logits, labels[r, k], counts[k], gradients.logits)
+            _backward(own, layers, gradients, slopes)
+            _step(decay, momentum, inject[r, p, k], push[r, p, k], direct[r, p, k], g, x[r, p], v[r, p])
+            for a in range(len(weights)):
+                if weights[a, p, k] != 0:
+                    _add(weights[a, p, k], x[r, p], sums[a])
+        for a in range(len(weights)):
+            _fold(keep[a, p], sums[a], averages[a, r, p])
+
+
+@njit(nogil=True, cache=True)
+def _evaluate(first: Any, last: Any, x: Any, features: Any, out: Any) -> None:
+    """`outputs` for parts first, …, last − 1 of all: `_ROWS` rows by one model, model by model."""
+    lanes = _lanes(x)
+    layers = _layers(_ROWS // lanes, x)
+    parts = -(-len(features) // _ROWS)
+    for task in range(first, last):
+        model, part = divmod(task, parts)
+        rows = features[part * _ROWS : (part + 1) * _ROWS]
+        _load(rows, len(rows), layers.rows, layers.image)
+        _forward(_weights(x[model]), layers)
+        for row in range(len(rows)):
+            for c in range(10):
+                out[model, part * _ROWS + row, c] = layers.logits[row // lanes, c, row % lanes]
+
+
+def advance(
+    weight_decay: float,
+    momentum: float,
+    features: NDArray[Any],
+    labels: Integers,
+    counts: Integers,
+    inject: Array,
+    push: Array,
+    direct: Array,
+    weights: Array,
+    keep: Array,
+    x: NDArray[Any],
+    v: NDArray[Any],
+    averages: Array,
+) -> Array:
+    """K updates of all models, in place: v ← momentum·v + inject·g, x ← x − push·v − direct·g.
+
+    g is the gradient of the mean loss over the minibatch plus weight_decay·x. A run has features (R, K, B, 784)
+    in the dtype of x and labels (R, K, B), of which the first counts (K,) rows count; inject, push, direct
+    (R, P, K). The state is contiguous: x (R, P, N), v alike, or (R, P, 0) without momentum. Averages
+    (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1}, with keep (A, P) and weights (A, P, K), summed in the
+    dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
+    """
+    real = x.dtype.type
+    factors = [np.ascontiguousarray(c, dtype=x.dtype) for c in (inject, push, direct, weights)]
+    losses = np.empty(inject.shape)
+    spread(
+        _train,
+        x.shape[0] * x.shape[1],
+        real(weight_decay),
+        real(momentum),
+        np.ascontiguousarray(features),
+        np.ascontiguousarray(labels),
+        counts,
+        *factors,
+        np.ascontiguousarray(keep),
+        x,
+        v,
+        averages,
+        losses,
+    )
+    return losses
+
+
+def outputs(x: NDArray[Any], features: NDArray[Any]) -> NDArray[Any]:
+    """Logits (M, n, 10) of models x (M, N) for features (n, 784), in the dtype of x."""
+    out = np.empty((len(x), len(features), 10), x.dtype)
+    parts = -(-len(features) // _ROWS)
+    spread(_evaluate, len(x) * parts, np.ascontiguousarray(x), np.ascontiguousarray(features), out)
+    return out

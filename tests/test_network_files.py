@@ -1,0 +1,495 @@
+"""Files that train networks: what they mean, what is refused before anything runs, and how their claims are
+judged and drawn. The results are made here, of numbers whose verdicts are known; nothing is trained.
+"""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments import claims, cost, evidence
+from experiments.claims import Judgement
+from experiments.evidence import Estimate, Fit
+from experiments.methods import TorchMomentum
+from experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
+from experiments.store import Curve, Results, Store
+from paper_figures import _results
+from problems.networks import MLP, LeNet, LinearClassifier, Network, Split
+from theory import Constant, Cosine, InputError, Last, Linear, Rate, Tail, Warmup
+from theory.arrays import Array
+
+DIGITS = Split("digits", rows=382, validation=82)
+PERCEPTRON = MLP(DIGITS, widths=(5,), batch=50)  # 300 rows, six updates per epoch
+CONVEX = LinearClassifier(Split("digits"), weight_decay=0.1)
+LAST = Last()
+
+FILE = """
+problems = ["MLP(Split('digits', rows=382, validation=82), widths=(5,), batch=50)"]
+methods = ["TorchMomentum(0.9)"]
+schedules = ["Constant()", "Warmup(Cosine(), length=2)"]
+lr = [0.1]
+lr_unit = "absolute"
+clock = "epoch"
+horizons = [10]
+runs = 8
+dtype = "float32"
+
+[[claims]]
+sentence = "in at least half of the runs warmup ends better"
+schedule = "Constant()"
+quantity = "test_error"
+kind = "fraction"
+against = {schedule = "Warmup(Cosine(), length=2)"}
+value = 0.5
+relation = "at_least"
+
+[full]
+runs = 16
+"""
+
+
+def loaded(folder: Path, text: str = FILE, full: bool = False) -> Spec:
+    path = folder / "experiment.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, full=full)
+
+
+def refusal(folder: Path, text: str, full: bool = False) -> str:
+    with pytest.raises(InputError) as caught:
+        loaded(folder, text, full)
+    return str(caught.value)
+
+
+# What a file means
+
+
+def test_a_file_means_what_it_says(tmp_path: Path) -> None:
+    spec = loaded(tmp_path)
+    assert (spec.problems, spec.methods) == ((PERCEPTRON,), (TorchMomentum(0.9),))
+    assert (spec.clock, spec.dtype, spec.horizons, spec.feedback_every) == ("epoch", "float32", (10,), 1)
+    (claim,) = spec.claims
+    assert (claim.kind, claim.quantity, claim.value) == ("fraction", "test_error", 0.5)
+    assert claim.against == Selector(schedule=Warmup(Cosine(), length=2))
+
+
+def test_networks_have_cells_of_runs_only_whose_times_are_epochs(tmp_path: Path) -> None:
+    spec = loaded(tmp_path, FILE.replace("runs = 8", "runs = 100"))
+    found = cells(spec)
+    assert [cell.runs for cell in found] == [(0, 64), (64, 100)]
+    assert {cell.times for cell in found} == {tuple(range(11))}
+    assert found[0].name.endswith("horizon 10 epochs, runs 0-63")
+    counted = loaded(tmp_path, FILE.replace('clock = "epoch"', ""))
+    assert {cell.key for cell in found}.isdisjoint(cell.key for cell in cells(counted))
+    assert (resolved(spec)["clock"], "clock" in resolved(counted)) == ("epoch", False)
+
+
+def test_keys_are_those_of_before_there_were_epochs() -> None:
+    """So results stay valid. The hashes are those of the version before."""
+    cell = Cell(
+        problem="Quadratic()",
+        method="SGD()",
+        horizon=10,
+        schedules=("Constant()",),
+        averagings=("Last()",),
+        lr=(0.1,),
+        lr_unit="1/L",
+        times=(0, 10),
+        dtype="float64",
+        runs=None,
+        seed=None,
+        imports=(),
+    )
+    assert cell.key == "22e391a655b554a176bd5e32"
+    assert replace(cell, feedback_every=5, runs=(0, 64), seed=3).key == "d0d661cfbc2a4cda590877c2"
+
+
+def test_the_full_form_replaces_keys(tmp_path: Path) -> None:
+    quick, full = loaded(tmp_path), loaded(tmp_path, full=True)
+    assert (quick.runs, quick.full, full.runs, full.full) == (8, False, 16, True)
+    assert replace(full, runs=8, full=False) == quick
+    assert (resolved(full)["full"], "full" in resolved(quick)) == (True, False)
+    other = FILE + '[[full.claims]]\nsentence = "none diverges"\nquantity = "diverged"\nvalue = 0.0\n'
+    other += 'schedule = "*"\n'
+    assert [claim.sentence for claim in loaded(tmp_path, other, full=True).claims] == ["none diverges"]
+
+
+def test_quantities() -> None:
+    assert quantities(PERCEPTRON)[:2] == ("validation_loss", "validation_error")
+    assert "risk" not in quantities(PERCEPTRON)
+    assert quantities(CONVEX) == ("risk", "train_loss", "train_error", "test_loss", "test_error")
+
+
+# What is refused
+
+QUADRATIC = "Quadratic(LogUniform(dim=3, condition_number=10.0))"
+NETWORK = "MLP(Split('digits', rows=382, validation=82), widths=(5,), batch=50)"
+AGAINST = 'against = {schedule = "Warmup(Cosine(), length=2)"}\n'
+RATE = ('quantity = "test_error"\nkind = "fraction"\n' + AGAINST + "value = 0.5", 'rate = "1/t"')
+FAULTS: dict[str, tuple[list[tuple[str, str]], str]] = {
+    "torch's momentum on a quadratic": (
+        [(NETWORK, QUADRATIC), ('clock = "epoch"', "")],
+        "TorchMomentum(momentum=0.9, nesterov=False) is for networks",
+    ),
+    "epochs of a quadratic": ([(NETWORK, QUADRATIC)], 'is none: say clock = "update"'),
+    "tf32 on a quadratic": (
+        [(NETWORK, QUADRATIC), ("float32", "tf32")],
+        'dtype = "tf32" is for networks; Quadratic(',
+    ),
+    "no L": ([("absolute", "1/L")], 'has none; use "absolute"'),
+    "no G": ([("absolute", "D/G")], 'has none; use "absolute"'),
+    "no critical step": ([("absolute", "critical")], 'is not known; use "absolute"'),
+    "too large a batch": ([("batch=50", "batch=301")], "batch is 301, and 300 rows are trained on"),
+    "too many rows": ([("rows=382", "rows=2000")], "rows is 2000, and there are 1415"),
+    "ten classes for two": (
+        [(NETWORK, "LinearClassifier(Split('digits'), loss='logistic')")],
+        'give loss = "cross_entropy"',
+    ),
+    "no risk": ([("test_error", "risk")], 'has no f*, so no risk; claim one of "validation_loss", '),
+    "no validation": ([(", validation=82", ""), ("test_error", "validation_error")], "no validation_error"),
+    "a loss of a quadratic": (
+        [(NETWORK, QUADRATIC), ('clock = "epoch"', ""), ("TorchMomentum", "HeavyBall")],
+        'has no test_error; claim one of "risk", "risk/start"',
+    ),
+    "a rate of a network": (
+        [RATE],
+        "has no f*, so no risk to fit a rate to; claim a value, ratio or fraction",
+    ),
+    "a rate over epochs": (
+        [RATE, (NETWORK, "LinearClassifier(Split('digits'), weight_decay=0.1)")],
+        'say clock = "update"',
+    ),
+    "no bar": ([(AGAINST, "")], "worse_than (or against) is missing"),
+    "two bars": ([("value = 0.5", "value = 0.5\nworse_than = 0.1")], "has no worse_than"),
+    "no fraction": ([("value = 0.5", "value = 1.5")], "a fraction of the runs lies in [0, 1]"),
+    "a ratio of divergence": (
+        [("test_error", "diverged"), ('"fraction"', '"ratio"')],
+        '"diverged" is for kind fraction',
+    ),
+    "too few runs": (
+        [("runs = 8", "runs = 4")],
+        "a fraction is one of the runs, so the verdict is Monte Carlo ",
+    ),
+    "too few seeds": (
+        [("runs = 8", "runs = 4"), ('"fraction"', '"ratio"')],
+        "Monte Carlo and needs runs >= 5; runs = 4",
+    ),
+    "too few to choose": ([('"Constant()"\nq', '"Constant()"\nlr = "best"\nq')], "runs >= 10 (lr = "),
+    "too few in full": ([("runs = 16", "runs = 4")], "full.claims[1] (in at least half of the runs"),
+    "an unknown key in full": ([("runs = 16", "rnus = 16")], "unknown key full.rnus; did you mean runs?"),
+    "a bad value in full": ([("runs = 16", "lr = [-1.0]")], "full.lr[1] = -1.0 must be greater than 0"),
+    "a bad name in full": ([("runs = 16", 'schedules = ["Cosnie()"]')], "full.schedules[1] = 'Cosnie()'"),
+    "a bad problem in full": ([("runs = 16", f'problems = ["{QUADRATIC}"]')], "full.clock = "),
+    "full in full": ([("runs = 16", "full = 3")], "unknown key full.full"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_faults_are_told_before_anything_runs(tmp_path: Path, case: str) -> None:
+    changes, part = FAULTS[case]
+    text = FILE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    assert part in refusal(tmp_path, text)
+
+
+def test_full_must_be_there_and_a_table(tmp_path: Path) -> None:
+    plain = FILE.partition("[full]")[0]
+    assert "has no table [full]" in refusal(tmp_path, plain, full=True)
+    assert "full = 3 must be a valid dictionary" in refusal(tmp_path, "full = 3\n" + plain)
+
+
+def test_a_fault_of_both_forms_is_told_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, FILE.replace("batch=50", "batch=301"))
+    assert "1 fault;" in message
+    assert "full" not in message
+
+
+def test_missing_data_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATELAB_DATA", str(tmp_path / "nowhere"))
+    message = refusal(tmp_path, FILE.replace("Split('digits', rows=382, validation=82)", "Split()"))
+    assert "nowhere (RATELAB_DATA) does not exist" in message
+
+
+# Claims on results made here
+
+Make = Callable[[str, Array], Array]
+
+
+def written(spec: Spec, folder: Path, make: Make) -> Results:
+    """Results whose variables `make` returns for their names and times, broadcast to the shape of a cell's:
+    (runs, schedules, lrs, averagings, times)."""
+    store = Store(folder)
+    store.prepare()
+    for cell in cells(spec):
+        assert cell.runs is not None
+        runs = list(range(*cell.runs))
+        shape = (len(runs), len(cell.schedules), len(cell.lr), len(cell.averagings), len(cell.times))
+        (problem,) = spec.problems
+        dims = ("run", "schedule", "lr", "averaging", "t")
+        times = np.array(cell.times, dtype=np.float64)
+        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in quantities(problem)}
+        variables = {q: (dims, values) for q, values in made.items()}
+        axes = {name: list(getattr(cell, name + "s")) for name in ("schedule", "averaging")}
+        coordinates = {**axes, "lr": list(cell.lr), "t": list(cell.times), "run": runs}
+        store.write_cell(cell, xr.Dataset(variables, coordinates))
+    return Results(spec, store)
+
+
+SPEC = Spec(
+    problems=(PERCEPTRON,),
+    methods=(TorchMomentum(),),
+    schedules=(Constant(), Linear()),
+    averagings=(LAST,),
+    lr=(0.1, 0.3),
+    lr_unit="absolute",
+    horizons=(4,),
+    runs=12,
+    clock="epoch",
+    dtype="float32",
+)
+
+
+def noisy(quantity: str, times: Array) -> Array:
+    """Skewed numbers of order 1, others for every curve, run and quantity; run 2 at lr 0.3 diverges."""
+    rng = np.random.default_rng([*quantity.encode()])
+    values = rng.gamma(4.0, 0.1, (12, 2, 2, 1, len(times)))
+    values[2, 0, 1] = np.inf if quantity.endswith("loss") else 1.0
+    return values
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return written(SPEC, tmp_path_factory.mktemp("results"), noisy)
+
+
+def judged(results: Results, claim: claims.Claim) -> Judgement:
+    assert claim_faults(results.spec, claim) == []
+    (judgement,) = claims.judge(Results(replace(results.spec, claims=(claim,)), results.store))
+    return judgement
+
+
+def estimate(judgement: Judgement) -> Estimate:
+    (row,) = judgement.rows
+    assert isinstance(row.verdict.evidence, Estimate)
+    return row.verdict.evidence
+
+
+def end(results: Results, schedule: object, lr: float, quantity: str) -> Array:
+    """(runs,), read without the code that judges."""
+    (cell,) = cells(results.spec)
+    data = results.store.read_cell(cell)[quantity]
+    return np.asarray(data.sel(schedule=repr(schedule), lr=lr, averaging=repr(LAST)).values[:, -1])
+
+
+CONSTANT = Selector(schedule=Constant(), lr=0.1)
+
+
+def test_values_and_ratios_of_losses_and_errors(results: Results) -> None:
+    """Twelve seeds are enough; a pair of schedules is compared run by run."""
+    value = claims.Claim("", CONSTANT, kind="value", quantity="test_error", value=1.0, relation="at_most")
+    errors, other = (end(results, s, 0.1, "test_error") for s in SPEC.schedules)
+    assert estimate(judged(results, value)) == evidence.mean_estimate(errors, minimum=5)
+    assert judged(results, value).status == "supported"
+    ratio = replace(value, kind="ratio", against=Selector(schedule=Linear()))
+    wanted = evidence.ratio_estimate(errors, other, paired=True, minimum=5)
+    assert estimate(judged(results, ratio)) == wanted
+    losses = [end(results, s, 0.1, "train_loss") for s in SPEC.schedules]
+    wanted = evidence.ratio_estimate(*losses, paired=True, minimum=5)
+    assert estimate(judged(results, replace(ratio, quantity="train_loss"))) == wanted
+
+
+def test_a_diverged_run_makes_a_mean_loss_infinite_and_counts_as_one_in_a_mean_error(
+    results: Results,
+) -> None:
+    gone = replace(CONSTANT, lr=0.3)
+    value = claims.Claim("", gone, kind="value", quantity="test_loss", value=9.0, relation="at_most")
+    assert judged(results, value).status == "refuted"
+    errors = end(results, Constant(), 0.3, "test_error")
+    assert errors[2] == 1.0
+    assert estimate(judged(results, replace(value, quantity="test_error"))).value == errors.mean()
+
+
+def test_the_best_lr_is_chosen_on_half_of_the_runs_by_what_is_claimed(results: Results) -> None:
+    best = replace(CONSTANT, schedule=Linear(), lr="best")
+    for quantity in ("test_error", "validation_loss"):
+        claim = claims.Claim("", best, kind="value", quantity=quantity, value=1.0)
+        both = [end(results, Linear(), lr, quantity) for lr in SPEC.lr]
+        chosen = min(both, key=lambda found: found[:6].mean())
+        assert estimate(judged(results, claim)) == evidence.mean_estimate(chosen[6:], minimum=5)
+
+
+def test_fractions_of_runs(results: Results) -> None:
+    against = Selector(schedule=Linear())
+    claim = claims.Claim("", CONSTANT, kind="fraction", quantity="test_error", value=0.5, against=against)
+    one, other = (end(results, s, 0.1, "test_error") for s in SPEC.schedules)
+    assert estimate(judged(results, claim)) == evidence.fraction_estimate(int((one > other).sum()), 12)
+    above = replace(claim, against=None, worse_than=0.4)
+    assert estimate(judged(results, above)) == evidence.fraction_estimate(int((one > 0.4).sum()), 12)
+    best = replace(claim, select=replace(CONSTANT, lr="best"), against=Selector(schedule=Linear(), lr=0.1))
+    assert estimate(judged(results, best)) == evidence.fraction_estimate(int((one[6:] > other[6:]).sum()), 6)
+
+
+def test_a_diverged_run_is_worse_than_any(tmp_path: Path) -> None:
+    """By its loss, for its error is 1 and that of a bad run may be, too; two that diverge are alike."""
+
+    def make(quantity: str, _: Array) -> Array:
+        loss = quantity.endswith("loss")
+        values = np.full((12, 2, 2, 1, 1), 3.0 if loss else 1.0)
+        values[:6, 0] = np.inf if loss else 1.0
+        values[:2, 1] = np.nan if loss else 1.0
+        return values
+
+    results = written(SPEC, tmp_path, make)
+    claim = claims.Claim("", CONSTANT, kind="fraction", value=0.3, against=Selector(schedule=Linear()))
+    for quantity in ("test_error", "test_loss", "diverged"):
+        found = estimate(judged(results, replace(claim, quantity=quantity)))
+        assert found == evidence.fraction_estimate(4, 12)
+    diverged = replace(claim, quantity="diverged", against=None)
+    assert estimate(judged(results, diverged)) == evidence.fraction_estimate(6, 12)
+    huge = replace(diverged, quantity="train_loss", worse_than=1e6)
+    assert estimate(judged(results, huge)) == evidence.fraction_estimate(6, 12)
+
+
+def test_bonferroni_counts_fractions(results: Results) -> None:
+    claim = claims.Claim("", replace(CONSTANT, schedule="*"), kind="fraction", quantity="diverged", value=0.0)
+    shared = Results(replace(results.spec, bonferroni=True), results.store)
+    assert [row.verdict.evidence for row in judged(shared, claim).rows] == [
+        evidence.fraction_estimate(0, 12, claims=2)
+    ] * 2
+
+
+CONVEX_SPEC = replace(
+    SPEC,
+    problems=(CONVEX,),
+    clock="update",
+    horizons=(2000,),
+    lr=(0.1,),
+    runs=64,
+    records=60,
+    dtype="float64",
+)
+
+
+def test_rates_of_a_convex_classifier_stop_at_what_is_known_of_its_minimum(tmp_path: Path) -> None:
+    """1/t down to 100 times the accuracy of f*; below it, whatever is there is not looked at."""
+    assert CONVEX.minimum is not None
+    floor = 100 * CONVEX.minimum.accuracy
+    level = floor * 150  # reaches the floor at t = 150 of 2000: the window starts at 20
+
+    def make(_: str, times: Array) -> Array:
+        t = np.maximum(times, 1.0)
+        spread = 1 + 0.1 * np.random.default_rng(0).standard_normal((64, 1, 1, 1, 1))
+        return spread * np.where(level / t < floor, 1e-3 * floor, level / t)
+
+    results = written(CONVEX_SPEC, tmp_path, make)
+    rate = claims.Claim(
+        "", Selector(schedule=Constant(), averaging=LAST, lr=0.1), rate=Rate(1.0), regime="window"
+    )
+    (row,) = judged(results, rate).rows
+    # records from 20 to 150 are 15: too few to fit
+    assert row.verdict.status == "undecided"
+    assert f"lay below {floor:.1e}" in row.verdict.reason
+
+
+def test_rates_of_a_convex_classifier_are_fitted(tmp_path: Path) -> None:
+    def make(_: str, times: Array) -> Array:
+        t = np.maximum(times, 1.0)
+        return (1 + 0.1 * np.random.default_rng(0).standard_normal((64, 1, 1, 1, 1))) / t
+
+    results = written(CONVEX_SPEC, tmp_path, make)
+    rate = claims.Claim("", Selector(schedule=Constant(), lr=0.1), rate=Rate(1.0), regime="window")
+    judgement = judged(results, rate)
+    fit = judgement.rows[0].verdict.evidence
+    assert isinstance(fit, Fit)
+    assert (judgement.status, fit.exact) == ("supported", False)
+    asymptotic = replace(rate, regime="asymptotic")  # μ Σ η = 0.1 · 0.1 · 20 where the window starts
+    assert "must be 5" in judged(results, asymptotic).rows[0].verdict.reason
+
+
+def test_asking_for_what_is_not_kept_is_told(results: Results) -> None:
+    curve = Curve(PERCEPTRON, TorchMomentum(), Constant(), LAST, 0.1, 4)
+    assert results.runs(curve, "validation_error").shape == (12, 5)
+    assert results.exact(curve) is None
+    with pytest.raises(InputError, match="has no risk; ask for validation_loss or"):
+        results.runs(curve)
+
+
+# What it costs
+
+
+@pytest.mark.parametrize(
+    "network", [LeNet(), MLP(DIGITS, widths=(7, 3)), LinearClassifier(DIGITS)], ids=lambda n: type(n).__name__
+)
+def test_multiplications_are_those_that_torch_counts(network: Network) -> None:
+    import torch
+
+    columns = 784 if isinstance(network, LeNet) else 64
+    with FlopCounterMode(display=False) as counter:
+        network.module()(torch.zeros(1, columns))
+    assert 2 * cost.multiplications(network) == counter.get_total_flops()
+
+
+def test_costs_grow_with_what_is_done() -> None:
+    def of(**changed: object) -> tuple[float, int]:
+        (cell,) = cells(replace(SPEC, **changed))  # type: ignore[arg-type]
+        return cost.cell_seconds(cell) - cost.CELL, cost.memory(cell)
+
+    seconds, memory = of()
+    wide = MLP(DIGITS, widths=(500,), batch=50)
+    assert of(runs=24)[0] == pytest.approx(2 * seconds)
+    assert of(dtype="float64")[0] == pytest.approx(2 * seconds)
+    assert of(clock="update", horizons=(24,), records=4)[0] == pytest.approx(seconds, rel=0.2)
+    assert of(problems=(wide,))[0] > 50 * seconds
+    assert of(problems=(wide,))[1] > memory
+
+
+# Figures
+
+
+def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
+    written = _results.save(results, tmp_path)
+    drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in ("pdf", "png")}
+    tables = {f"{name}-1.csv" for name in quantities(PERCEPTRON)}
+    assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == drawn | tables
+    with (tmp_path / "test_error-1.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 2 * 5
+    row = next(x for x in lines if x["schedule"] == repr(Linear()) and x["lr"] == "0.3" and x["t"] == "4")
+    assert float(row["mean"]) == pytest.approx(end(results, Linear(), 0.3, "test_error").mean())
+    assert row["exact"] == "nan"
+
+
+def test_a_figure_of_a_network_says_what_it_shows(results: Results) -> None:
+    data: Mapping[tuple[object, ...], Mapping[str, Array]] = {
+        (s, a, lr): _results.curve_data(
+            results, Curve(PERCEPTRON, TorchMomentum(), s, a, lr, 4), "test_error"
+        )
+        for s in SPEC.schedules
+        for a in SPEC.averagings
+        for lr in SPEC.lr
+    }
+    figure = _results.draw(results, PERCEPTRON, TorchMomentum(), data, "test_error")
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    assert (panel.get_xscale(), panel.get_xlabel(), panel.get_ylabel()) == ("linear", "epochs", "test error")
+    assert np.asarray(panel.lines[0].get_xdata())[0] == 0
+    (legend,) = figure.legends
+    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+    title = figure.get_suptitle()
+    assert "mean of runs" in title
+    assert "exact" not in title
+
+
+def test_tail_averages_are_no_anytime_ones_in_epochs_either() -> None:
+    """Horizons that cannot be read off the longest are run on their own, whatever they count."""
+    spec = replace(SPEC, averagings=(LAST, Tail(0.5)), horizons=(2, 4), schedules=(Constant(),))
+    assert [(c.horizon, c.averagings) for c in cells(spec)] == [
+        (4, (repr(LAST), repr(Tail(0.5)))),
+        (2, (repr(Tail(0.5)),)),
+    ]
