@@ -6,13 +6,14 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import additive, exact, lenet, multiplicative, schedules
+from benchmarks import additive, exact, lenet, multiplicative, networks, schedules
 
 BENCHMARKS = {
     "additive": additive.main,
     "multiplicative": multiplicative.main,
     "exact": exact.main,
     "schedules": schedules.main,
+    "networks": networks.main,
     "lenet": lenet.main,
 }
 

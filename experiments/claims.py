@@ -82,8 +82,8 @@ class Judgement:
                 f"{found.value:.5g}",
                 "exact" if found.exact else f"[{found.low:.5g}, {found.high:.5g}] {found.label}",
             )
-            horizon = self.claim.horizon
-            window = "t = T" if horizon is None else f"t = {horizon:g}"
+            time = self.claim.horizon if self.claim.at is None else self.claim.at
+            window = "t = T" if time is None else f"t = {time:g}"
         else:
             number, window = ("–", "–"), "–"
         return (*number, window, claimed, row.verdict.status, self.claim.expect)
@@ -279,7 +279,7 @@ def _fraction(results: Results, claim: Claim, row: Selector, shared: int) -> Ver
 
 
 def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> Array:
-    """What is claimed of `row` at its horizon: (1,) exact, else (runs,); half of them for the best lr.
+    """What is claimed of `row` at its record: (1,) exact, else (runs,); half of them for the best lr.
 
     The best lr is that of the quantity claimed. In a fraction, the error of a diverged run is worse than any;
     in a mean it is the 1 that it is.
@@ -287,7 +287,8 @@ def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> Array:
     horizon = claim.horizon or results.spec.longest
 
     def end(quantity: str) -> Array:
-        values = _read(results, row, horizon, exact, quantity)[1][..., -1:]
+        times, values = _read(results, row, horizon, exact, quantity)
+        values = values[..., -1:] if claim.at is None else values[..., times == claim.at]
         return np.where(np.isnan(values), np.inf, values)
 
     if claim.quantity == "diverged":

@@ -1,6 +1,6 @@
 """Many dense networks at once on the CPU: a model is trained by one thread over a whole span of updates.
 
-A run's minibatch is loaded once for as many of its models as fit in the core's cache. Every product is made of
+A run's minibatch is loaded once for as many of its models as `_CACHE` holds. Every product is made of
 tiles whose sums stay in registers (`_tile`): a layer's outputs, the gradients of its inputs, and those of its
 weights, which are never stored: the tile ends with the update itself. A layer's rows are padded to whole
 vectors, and hold the bias as the weight of a constant 1.
@@ -19,13 +19,13 @@ from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from problems.networks import Loss
-from theory.arrays import Array, Integers
+from theory.arrays import Array, InputError, Integers
 from theory.threads import spread
 
 _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 _BYTES = 64 if _WIDE else 32  # of a vector
-_ROWS = 5 if _WIDE else 3  # of a tile, which has 4 columns: as many sums as there are registers for
-_CACHE = 2**19  # bytes of the models that pass a minibatch together
+_ROWS = 5 if _WIDE else 2  # of a tile, which has 4 columns: as many sums as there are registers for
+_CACHE = 2**21  # bytes of the models that a loaded minibatch serves
 _LOSSES = ("cross_entropy", "logistic", "hinge")
 
 
@@ -74,7 +74,8 @@ def _tile(finish: Literal["sum", "store", "update"]) -> Any:
             whole = ir.IntType(64)
             rows, columns, terms = cgutils.unpack_tuple(builder, arguments[0])
             data = {
-                k: context.make_array(signature.args[k])(context, builder, arguments[k]) for k in (1, 4, 7, 10)
+                k: context.make_array(signature.args[k])(context, builder, arguments[k])
+                for k in (1, 4, 7, 10)
             }
             a_step, b_step = (cgutils.unpack_tuple(builder, arguments[k]) for k in (3, 6))
 
@@ -98,7 +99,9 @@ def _tile(finish: Literal["sum", "store", "update"]) -> Any:
                 return builder.fadd(total, builder.fmul(x, y, flags=["contract"]), flags=["contract"])
 
             def emit(height: int, width: int) -> None:
-                sums = {(i, j): cgutils.alloca_once(builder, vector) for i in range(height) for j in range(width)}
+                sums = {
+                    (i, j): cgutils.alloca_once(builder, vector) for i in range(height) for j in range(width)
+                }
                 for s in sums.values():
                     builder.store(ir.Constant(vector, None), s)
                 with cgutils.for_range(builder, terms) as loop:
@@ -355,7 +358,11 @@ def _mask(h: Any, g: Any, inputs: Any) -> None:
 @njit
 def _backward(x: Any, v: Any, rows: Any, step: Any, layers: Any) -> None:
     """Update x and v along the gradient, of which z holds the beginning."""
-    h, g, z = layers.h.reshape(layers.h.size), layers.g.reshape(layers.g.size), layers.z.reshape(layers.z.size)
+    h, g, z = (
+        layers.h.reshape(layers.h.size),
+        layers.g.reshape(layers.g.size),
+        layers.z.reshape(layers.z.size),
+    )
     _, n, width = layers.h.shape
     lanes, last = _lanes(x), len(layers.inputs) - 1
     slopes, start, per_output, per_row = z, 0, n, 1
@@ -511,6 +518,8 @@ def advance_rows(
     weights (A, P, K), summed in the dtype of x. Returns the mean loss over each minibatch before its update,
     (R, P, K).
     """
+    if features.shape[-1] != sizes[0]:
+        raise InputError(f"sizes begin with {sizes[0]}, and rows have {features.shape[-1]} features")
     real = x.dtype.type
     table, where, padded = _table(sizes, _BYTES // x.itemsize)
     if v.shape[2] == 0:

@@ -1,15 +1,17 @@
 """Many LeNets at once on the CPU: a thread trains one model over a whole span, and keeps it in its cache.
 
-The network is `problems.networks.LeNet`. Its convolutions and linear layers, forward and backward, are sums of
-products in tiles that stay in registers (`_tile`), of vectors over the rows of a minibatch: arrays are laid out
-as (blocks, channels, height, width, lanes), a block being as many rows as a vector has lanes. A tile of a
-convolution is pooled where it was computed, and remembers which of four pixels was the largest (`_pool`); on
-the way back their gradients are laid out again for one block, or one row of it, at a time (`_unpool`).
+The network is `problems.networks.LeNet`. Its convolutions and linear layers, forward and backward, are sums
+of products in tiles that stay in registers (`_tile`), of vectors over the rows of a minibatch: arrays are
+laid out as (blocks, channels, height, width, lanes), a block being as many rows as a vector has lanes. A
+tile of a convolution is pooled where it was computed, and remembers which of four pixels was the largest
+(`_pool`); on the way back their gradients are laid out again for one block, or one row of it, at a time
+(`_unpool`).
 
 All sums of a model have a fixed order, so results depend neither on threads nor on the other models. Rows
 that do not count are black images without gradient.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +32,11 @@ _ZERO = np.float32(0)  # widens no float32
 
 
 # Vectors, as numba intrinsics: its own loops over so few numbers do not stay in registers
+
+
+def _intrinsic(generate: Callable[..., Any]) -> Any:
+    """numba's `intrinsic`, whose types count its first argument among the caller's."""
+    return intrinsic(generate)
 
 
 def _data(context: Any, builder: Any, signature: Any, arguments: Any, which: tuple[int, ...]) -> list[Any]:
@@ -57,7 +64,7 @@ def _tile(rows: int, columns: tuple[int, int], scalar: bool) -> Any:
     along (i, y, x) of out, (i, *k) of a, (y, x, *k) of b.
     """
 
-    @intrinsic
+    @_intrinsic
     def tile(
         _: Any,
         out: Any,
@@ -125,9 +132,9 @@ def _tile(rows: int, columns: tuple[int, int], scalar: bool) -> Any:
     return tile
 
 
-@intrinsic
+@_intrinsic
 def _pool(_: Any, quads: Any, quad: Any, bias: Any, h: Any, route: Any, pixel: Any) -> Any:
-    """h = max(0, the four vectors of `quad` + bias), and in route which of them, the first of several; 4: none.
+    """h = max(0, four vectors of quads + bias), and in route which of them, the first of several; 4: none.
 
     What is not a number is the largest, as torch has it.
     """
@@ -155,11 +162,11 @@ def _pool(_: Any, quads: Any, quad: Any, bias: Any, h: Any, route: Any, pixel: A
     return types.void(quads, quad, bias, h, route, pixel), generate
 
 
-@intrinsic
+@_intrinsic
 def _unpool(_: Any, out: Any, at: Any, row: Any, g: Any, route: Any, pixel: Any, bias: Any, c: Any) -> Any:
-    """`_pool` backwards: gradients g of a pixel to two vectors at `at` in out and two a `row` further, else 0.
+    """`_pool` backwards: gradients g of a pixel to two vectors of out at `at`, and two a `row` further on.
 
-    They are added to channel c of bias (C, lanes), too.
+    They go where the maximum was, the other entries become 0, and are added to channel c of bias (C, lanes).
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -185,7 +192,7 @@ def _unpool(_: Any, out: Any, at: Any, row: Any, g: Any, route: Any, pixel: Any,
     return types.void(out, at, row, g, route, pixel, bias, c), generate
 
 
-@intrinsic
+@_intrinsic
 def _turn(_: Any, source: Any, at: Any, row: Any, out: Any, to: Any, line: Any) -> Any:
     """Transposes as many vectors as they have lanes, `row` apart in source and `line` apart in out.
 
@@ -222,7 +229,7 @@ def _turn(_: Any, source: Any, at: Any, row: Any, out: Any, to: Any, line: Any) 
     return types.void(source, at, row, out, to, line), generate
 
 
-@intrinsic
+@_intrinsic
 def _lanes(_: Any, like: Any) -> Any:
     """Numbers of an array's type in a vector, known to the compiler."""
     lanes = ir.IntType(64)(_BYTES // (like.dtype.bitwidth // 8))
@@ -249,7 +256,10 @@ _taps_tile = _tile(2, (1, 5), scalar=False)
 
 @njit
 def _convolve(w: Any, bias: Any, z: Any, quads: Any, h: Any, route: Any) -> None:
-    """h, route (O, n, n, lanes) = pool(w (O, I, 5, 5) * z (I, 2n + 4, 2n + 4, lanes) + bias); quads: scratch."""
+    """h, route (O, n, n, lanes) = pool(w (O, I, 5, 5) * z (I, 2n + 4, 2n + 4, lanes) + bias).
+
+    quads (2, 4, lanes) is scratch.
+    """
     outputs, inputs = w.shape[:2]
     width, pooled, lanes = z.shape[1], h.shape[1], _lanes(z)
     row, image, taps = width * lanes, width * width * lanes, inputs * 25
@@ -275,9 +285,9 @@ def _convolve(w: Any, bias: Any, z: Any, quads: Any, h: Any, route: Any) -> None
 
 @njit
 def _correlate(g: Any, margin: Any, count: Any, z: Any, first: Any, sums: Any) -> None:
-    """Adds to sums (O, I, 5, 5, lanes) the weight gradient of `count` rows.
+    """Adds to sums (O, I, 5, 5, lanes) the weight gradient of `count` rows of a convolution.
 
-    g (O, H, W, lanes) without its margin is the gradient of a convolution of z (I, n, n, lanes) from row `first`.
+    g (O, H, W, lanes), after its margin, is the gradient of what z (I, n, n, lanes) from row `first` on gave.
     """
     outputs, inputs = sums.shape[:2]
     height, width, lanes = g.shape[1], g.shape[2], _lanes(z)
@@ -432,7 +442,7 @@ def _relu_backward(h: Any, g: Any) -> None:
 
 
 @njit
-def _cross_entropy(logits: Any, labels: Any, count: Any, g: Any) -> float:
+def _cross_entropy(logits: Any, labels: Any, count: Any, g: Any) -> Any:
     """Mean over the first `count` rows, and its gradient; no gradient beyond them."""
     lanes, total = _lanes(logits), 0.0
     g[:] = 0
@@ -552,7 +562,8 @@ def _forward(w: Any, layers: Any) -> None:
 class _Gradients(NamedTuple):
     """Of what each layer makes of a minibatch, and of the convolutions' weights and biases, lane by lane.
 
-    h1, image2 (h2 before pooling, in a margin of zeros) and rows1 (two rows of h1 before pooling) are of a block.
+    Of one block: h1, image2 (before the second pooling, in a margin of zeros), rows1 (two rows before the
+    first).
     """
 
     turned: Any
@@ -720,11 +731,11 @@ def advance(
 ) -> Array:
     """K updates of all models, in place: v ← momentum·v + inject·g, x ← x − push·v − direct·g.
 
-    g is the gradient of the mean loss over the minibatch plus weight_decay·x. A run has features (R, K, B, 784)
-    in the dtype of x and labels (R, K, B), of which the first counts (K,) rows count; inject, push, direct
-    (R, P, K). The state is contiguous: x (R, P, N), v alike, or (R, P, 0) without momentum. Averages
-    (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1}, with keep (A, P) and weights (A, P, K), summed in the
-    dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
+    g is the gradient of the mean loss over the minibatch plus weight_decay·x. Minibatches are features
+    (R, K, B, 784) in the dtype of x and labels (R, K, B), of which the first counts (K,) rows count; inject,
+    push, direct (R, P, K). The state is contiguous: x (R, P, N), v alike, or (R, P, 0) without momentum.
+    Averages (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1}, with keep (A, P), weights (A, P, K), summed
+    in the dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
     """
     real = x.dtype.type
     factors = [np.ascontiguousarray(c, dtype=x.dtype) for c in (inject, push, direct, weights)]

@@ -88,7 +88,7 @@ class Claim:
     "fraction": so is the fraction of the runs that end worse (larger) than the same run of that curve, or
     than the number `worse_than`. A diverged run is worse than any that is not, and quantity "diverged" is 1
     for it and 0 for the others. `relation` speaks of the risk; values may be off by `tolerance`. `horizon`
-    None is the longest one.
+    None is the longest one; `at` is the record on the way there that is read, by default its end.
     """
 
     sentence: str
@@ -105,6 +105,7 @@ class Claim:
     against: Selector | None = None
     worse_than: float | None = None
     horizon: int | None = None
+    at: int | None = None
     expect: Expectation = "supported"
 
 
@@ -148,6 +149,11 @@ class Spec:
         """Whether one trajectory serves all horizons: schedule, averaging and lr unit ignore it."""
         along = facts(open_part(schedule)).anytime and _averaging.anytime(averaging)
         return along and self.lr_unit != "D/(G sqrt T)"
+
+    def times(self, horizon: int) -> tuple[int, ...]:
+        """The records of the cells of a horizon."""
+        shorter = [h for h in self.horizons if h < horizon] if horizon == self.longest else []
+        return tuple(int(t) for t in record_times(horizon, self.records, shorter))
 
     def home(self, schedule: Schedule | Feedback, averaging: Averaging, horizon: int) -> int:
         """The horizon of the cell in which a curve up to `horizon` is found."""
@@ -245,8 +251,6 @@ def cells(spec: Spec) -> list[Cell]:
                 for s, a in itertools.product(spec.schedules, spec.averagings)
                 if spec.home(s, a, horizon) == horizon
             ]
-            shorter = [h for h in spec.horizons if h < horizon] if horizon == spec.longest else []
-            times = tuple(int(t) for t in record_times(horizon, spec.records, shorter))
             for closed in (False, True):
                 here = [(repr(s), repr(a)) for s, a in pairs if isinstance(s, Schedule) != closed]
                 if not here:
@@ -259,7 +263,7 @@ def cells(spec: Spec) -> list[Cell]:
                     averagings=tuple(dict.fromkeys(a for _, a in here)),
                     lr=spec.lr,
                     lr_unit=spec.lr_unit,
-                    times=times,
+                    times=spec.times(horizon),
                     dtype="float64",
                     runs=None,
                     seed=None,
@@ -395,6 +399,7 @@ class _ClaimTable(_Curves):
     against: _Curves | None = None
     worse_than: float | None = None
     horizon: _Count | None = None
+    at: Annotated[int, Field(ge=0)] | None = None
     expect: Expectation = "supported"
 
 
@@ -713,7 +718,7 @@ def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
             other = " (or against)" if key == "worse_than" else ""
             faults.append(f"{place}.{key}{other} is missing; a claim of kind {kind} needs it")
     number = ("value", "ratio", "fraction")
-    speaks = {"tolerance": number, "quantity": number, "regime": ("rate",)}
+    speaks = {"tolerance": number, "quantity": number, "at": number, "regime": ("rate",)}
     faults += [
         f"{place}.{key} means nothing to a claim of kind {kind}; remove it"
         for key, kinds in speaks.items()
@@ -743,6 +748,7 @@ def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
                 "tolerance",
                 "worse_than",
                 "horizon",
+                "at",
                 "expect",
             )
         },
@@ -797,6 +803,12 @@ def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
     if claim.quantity not in (*_readable(row.problem), "diverged"):
         return [_no_quantity(claim, row.problem)]
     closed = not isinstance(row.schedule, Schedule)
+    at, end = claim.at, claim.horizon or spec.longest
+    if at is not None:
+        there = [t for t in spec.times(spec.home(row.schedule, row.averaging, end)) if t <= end]
+        if at not in there:
+            near = ", ".join(str(t) for t in sorted(there, key=lambda t: abs(t - at))[:3])
+            faults.append(f"at = {at} is no record; the nearest are {near}; or ask for more records")
     if claim.kind == "rate":
         if spec.clock == "epoch":
             return ['a rate is fitted to records at updates; say clock = "update", or claim a value']

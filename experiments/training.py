@@ -276,15 +276,14 @@ def advance_compiled(
     """`advance_batched` by compiled kernels, on the CPU; a model stays in the cache for the whole span."""
     if precision not in ("float64", "float32"):
         raise InputError(f'dtype = "{precision}" needs a GPU; give --device cuda, or "float32"')
-    features, labels = dense.gather(*(part.numpy() for part in train), rows)
-    counts = (rows[0] >= 0).sum(-1)
-    kind = x.numpy().dtype
-    common = (network.weight_decay, momentum, features.astype(kind, copy=False), labels, counts)
+    features, labels = (part.numpy() for part in train)
+    factors = network.weight_decay, momentum
     state = (inject, push, direct, weights, keep, x.numpy(), v.numpy(), averages.numpy())
-    if isinstance(network, LeNet):
-        return lenet.advance(*common, *state)
-    assert isinstance(network, LinearClassifier | MLP)
-    return dense.advance(network.sizes, network.loss, *common, *state)
+    if isinstance(network, LinearClassifier | MLP):
+        return dense.advance_rows(network.sizes, network.loss, *factors, features, labels, rows, *state)
+    assert isinstance(network, LeNet)
+    features, labels = dense.gather(features, labels, rows)
+    return lenet.advance(*factors, features.astype(x.numpy().dtype), labels, (rows[0] >= 0).sum(-1), *state)
 
 
 def advance_batched(

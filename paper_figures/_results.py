@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from experiments.spec import Quantity, Selector, is_network, quantities, select
 from experiments.store import Curve, Results
@@ -109,6 +109,7 @@ def draw(
                     LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5)
                 )
                 panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+                panel.yaxis.set_minor_formatter(NullFormatter())
             here = Selector(problem, method, averaging=averaging, lr=lr)
             drawn = [_line(data[schedule, averaging, lr]) for schedule in spec.schedules]
             times = next(iter(data.values()))["t"].astype(np.float64)

@@ -1,8 +1,15 @@
-"""What several test files run through: one member of each averaging, problems of every kind, and the
-textbook's two-dimensional example."""
+"""What several test files run through: one member of each averaging, problems and networks of every kind, and
+the textbook's two-dimensional example."""
+
+import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from problems.datasets import FILES
+from problems.networks import MLP, LeNet, LinearClassifier, Network, Split
 from problems.noise import Gaussian, NoNoise, Rademacher, StudentT
 from problems.problem import Problem
 from problems.quadratic import Quadratic, Rotated
@@ -45,6 +52,37 @@ PROBLEMS: list[Problem] = [
     TableLeastSquares("diabetes", batch=8),
     TableLeastSquares("diabetes", batch=100, replacement=False),
 ]
+
+A9A = Split("a9a", rows=220, test=60)
+CLASSIFIERS: list[Network] = [
+    LinearClassifier(Split("digits", rows=200, test=60), batch=17, weight_decay=0.01),
+    LinearClassifier(
+        Split("digits", rows=200, validation=30, test=60),
+        batch=15,
+        replacement=True,
+        random_features=30,
+        bandwidth=3.0,
+        initial_scale=1.0,
+    ),
+    LinearClassifier(A9A, loss="logistic", batch=19, weight_decay=0.001),
+    LinearClassifier(A9A, loss="hinge", batch=19, weight_decay=0.02, initial_scale=0.5),
+    MLP(Split("digits", rows=230, validation=30, test=60), widths=(13,), batch=17, weight_decay=0.01),
+    MLP(Split("digits", rows=200, test=60), widths=(16, 9), batch=18, initial="glorot", replacement=True),
+    LeNet(Split("fashion_mnist", rows=300, validation=30, test=40), batch=64, weight_decay=0.001),
+]
+"""Twelve updates per epoch, five of LeNet; the last minibatch of an epoch is a short one."""
+
+
+def with_data(network: Network) -> Any:
+    """A parameter that is skipped where the data folder lacks the network's files."""
+    folder, files = os.environ.get("RATELAB_DATA"), [file.label for file in FILES[network.data.name]]
+    lacks = [label for label in files if not folder or not (Path(folder) / label).is_file()]
+    reason = f"RATELAB_DATA names no folder with {', '.join(lacks)}"
+    return pytest.param(network, marks=pytest.mark.skipif(bool(lacks), reason=reason))
+
+
+NETWORKS = [with_data(network) for network in CLASSIFIERS]
+CONVEX = [with_data(n) for n in CLASSIFIERS if isinstance(n, LinearClassifier) and n.weight_decay]
 
 # Dive into Deep Learning 12.4: f = x₁² + 2x₂², N(0, 1) on each gradient coordinate, start (−5, −2), lr 0.1.
 # The book's counter starts at 1 and is incremented before use.
