@@ -6,7 +6,7 @@ import sys
 
 from rich.console import Console
 
-from benchmarks import additive, exact, lenet, multiplicative, networks, schedules
+from benchmarks import additive, exact, gpu, lenet, multiplicative, networks, schedules
 
 BENCHMARKS = {
     "additive": additive.main,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "schedules": schedules.main,
     "networks": networks.main,
     "lenet": lenet.main,
+    "gpu": gpu.main,
 }
 
 

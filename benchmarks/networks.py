@@ -1,8 +1,8 @@
-"""Networks: 64 models at once on rows shaped like MNIST, against the loop that tutorials teach and against JAX.
+"""Networks: 64 models at once on rows shaped like MNIST, against the loop of the tutorials and against JAX.
 
-Softmax regression and a multilayer perceptron, float32, minibatches of 64 rows: one minibatch for all models, as
-schedules × learning rates of a run share them, or one for each. Pixels and labels are random, which takes the
-same time as real ones. Gathering the minibatches counts in.
+Softmax regression and a multilayer perceptron, float32, minibatches of 64 rows: one minibatch for all models,
+as schedules × learning rates of a run share them, or one for each. Pixels and labels are random, which takes
+the same time as real ones. Gathering the minibatches counts in.
 """
 
 import itertools
@@ -81,7 +81,7 @@ def by_kernels(case: Case, updates: int, kind: type = np.float32) -> Callable[[]
     mixing = np.zeros((0, pairs, updates)), np.zeros((0, pairs))
 
     def train() -> Array:
-        x = start.astype(kind)
+        x: NDArray[Any] = start.astype(kind)
         losses = dense.advance_rows(
             case.sizes, "cross_entropy", 0.0, 0.0, *table(), rows, none, none, steps, *mixing,
             x, np.zeros((runs, pairs, 0), kind), np.zeros((0, *x.shape)),
@@ -158,7 +158,9 @@ def check(case: Case, console: Console, updates: int = 20) -> None:
         chosen = case.rows(updates)[0 if case.shared else model].tolist()
         losses = in_a_loop(case, model, DataLoader(tensors(), batch_sampler=chosen))
         np.testing.assert_allclose(losses, ours[model], rtol=1e-3, err_msg="loop")
-    console.print(f"{case.name}: JAX, the loop and float64 have our losses on the same minibatches", style="dim")
+    console.print(
+        f"{case.name}: JAX, the loop and float64 have our losses on the same minibatches", style="dim"
+    )
 
 
 def ways(case: Case) -> Iterator[Way]:

@@ -46,7 +46,11 @@ def measure(ways: Sequence[Way], repetitions: int) -> dict[str, list[float]]:
 
 
 def report(
-    title: str, ways: Sequence[Way], console: Console, repetitions: int = 5, unit: tuple[str, float] = ("ns", 1)
+    title: str,
+    ways: Sequence[Way],
+    console: Console,
+    repetitions: int = 5,
+    unit: tuple[str, float] = ("ns", 1),
 ) -> None:
     """Measures the ways and prints their table, in a unit of so many ns."""
     name, size = unit

@@ -6,7 +6,7 @@ weights, which are never stored: the tile ends with the update itself. A layer's
 vectors, and hold the bias as the weight of a constant 1.
 
 A model's sums have a fixed order and see nothing of other models, so results depend neither on the threads
-nor on which models pass a minibatch together. float64 is as fast per byte.
+nor on which models pass a minibatch together. float64 takes somewhat over twice as long.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -26,6 +26,7 @@ _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 _BYTES = 64 if _WIDE else 32  # of a vector
 _ROWS = 5 if _WIDE else 2  # of a tile, which has 4 columns: as many sums as there are registers for
 _CACHE = 2**21  # bytes of the models that a loaded minibatch serves
+_intrinsic: Any = intrinsic  # what it returns is called without the typing context
 _LOSSES = ("cross_entropy", "logistic", "hinge")
 
 
@@ -52,18 +53,19 @@ def _totals(builder: Any, vectors: list[Any], lanes: int) -> Any:
 
 
 def _tile(finish: Literal["sum", "store", "update"]) -> Any:
-    """A numba intrinsic: s_ij = Σ_k a_ik b_jk over k < terms, for i < rows <= `_ROWS`, j < columns = 1 or 4.
+    """A numba intrinsic: s_ij = Σ_k a_ik b_jk over k < terms, for i < rows <= `_ROWS` and 1 or 4 columns j.
 
-    b_jk is a vector, and a_ik one too for "sum", a number otherwise. "sum" (4 columns) adds up the lanes,
-    out_ij = Σ s_ij; "store" is out_ij = s_ij; "update" takes s_ij for a gradient of the parameters out_ij, with
-    velocities at the same places of v if it has any: `step` is (decay, momentum, inject, push, direct) as in
-    `advance`. Every operand is an array, where it begins in it, and its strides: (i, k) of a, (j, k) of b, i of
-    out, whose columns are neighbours.
+    `shape` is (rows, columns, terms). b_jk is a vector, and a_ik one too for "sum", a number otherwise.
+    "sum" (4 columns) adds up the lanes, out_ij = Σ s_ij; "store" is out_ij = s_ij; "update" takes s_ij for a
+    gradient of the parameters out_ij, whose velocities, if there are any, have the same places in v: `step`
+    is (decay, momentum, inject, push, direct) as in `advance_rows`. Every operand is an array, its start
+    in it, and its strides: (i, k) of a, (j, k) of b, i of out, whose columns are neighbours.
     """
 
-    @intrinsic
+    @_intrinsic
     def tile(
-        _: Any, shape: Any, a: Any, a0: Any, da: Any, b: Any, b0: Any, db: Any, out: Any, o0: Any, do: Any, v: Any, step: Any
+        _: Any, shape: Any, a: Any, a0: Any, da: Any, b: Any, b0: Any, db: Any,
+        out: Any, o0: Any, do: Any, v: Any, step: Any,
     ) -> Any:  # fmt: skip
         kinds = (shape, a, a0, da, b, b0, db, out, o0, do, v, step)
         size = out.dtype.bitwidth // 8
@@ -155,7 +157,7 @@ def _tile(finish: Literal["sum", "store", "update"]) -> Any:
 _sum_tile, _store_tile, _update_tile = _tile("sum"), _tile("store"), _tile("update")
 
 
-@intrinsic
+@_intrinsic
 def _lanes(_: Any, like: Any) -> Any:
     """Numbers of an array's type in a vector, known to the compiler."""
     lanes = ir.IntType(64)(_BYTES // (like.dtype.bitwidth // 8))
@@ -247,7 +249,7 @@ def _cross_entropy(labels: Any, rows: Any, z: Any, top: Any, total: Any) -> Any:
 
 @njit
 def _binary(labels: Any, rows: Any, z: Any, hinge: Any) -> Any:
-    """Mean of max(0, 1 − m) or of ln(1 + e^{−m}), m = ±z, over the rows; z (1, rows …) becomes its gradient."""
+    """Mean of max(0, 1 − m) or of ln(1 + e^{−m}), m = ±z, over the rows; z becomes its gradient."""
     loss, zero, one = 0.0, z.dtype.type(0), z.dtype.type(1)
     for b in range(rows):
         sign = z.dtype.type(2 * labels[b] - 1)
@@ -270,9 +272,9 @@ def _binary(labels: Any, rows: Any, z: Any, hinge: Any) -> Any:
 class _Layers(NamedTuple):
     """Where a thread keeps a minibatch on its way through a network.
 
-    Layer l has inputs[l] + 1 of widths[l] numbers per row, the last of them 1, and weights (outputs[l],
-    widths[l]) that begin at firsts[l] of a model's parameters. h (L, n, W) are the layers' inputs, g (L, n, W)
-    the gradients of these, z (C, n) the last layer's outputs, then their gradients.
+    h (L, n, W) are the layers' inputs: of layer l, inputs[l] numbers per row, a 1, zeros up to widths[l]. Its
+    weights (outputs[l], widths[l]) begin at firsts[l] of a model's parameters. g (L, n, W) are the gradients
+    of h, and z (C, n) the last layer's outputs, then their gradients.
     """
 
     inputs: Any
@@ -376,8 +378,8 @@ def _backward(x: Any, v: Any, rows: Any, step: Any, layers: Any) -> None:
                 for b in range(0, rows, _ROWS):
                     shape = min(_ROWS, rows - b), columns, outputs
                     _store_tile(
-                        shape, slopes, start + b * per_row, (per_row, per_output), x, first + i, (lanes, across),
-                        g, here + b * width + i, width, v, step,
+                        shape, slopes, start + b * per_row, (per_row, per_output),
+                        x, first + i, (lanes, across), g, here + b * width + i, width, v, step,
                     )  # fmt: skip
             for o in range(0, outputs, _ROWS):
                 shape = min(_ROWS, outputs - o), columns, rows
@@ -441,7 +443,7 @@ def _train(
     averages: Any,
     losses: Any,
 ) -> None:
-    """`advance` for models first, …, last − 1 of all, run by run, as many at once as fit in the cache."""
+    """`advance_rows` for models first, …, last − 1 of all, run by run, as many at once as `_CACHE` holds."""
     _, updates, batch = rows.shape
     pairs, moving = x.shape[1], min(v.shape[2], 1)
     group = max(1, _CACHE // ((1 + moving + len(weights)) * padded * x.itemsize))
@@ -479,7 +481,7 @@ def _train(
 
 
 def _table(sizes: tuple[int, ...], lanes: int) -> tuple[Integers, Integers, int]:
-    """The layers' inputs, outputs, widths and firsts (4, L); where each parameter goes; how many with padding."""
+    """The first fields of `_Layers` (4, L); where each parameter goes; how many there are, padded."""
     inputs, outputs = np.array(sizes[:-1]), np.array(sizes[1:])
     widths = (inputs // lanes + 1) * lanes
     numbers = -(-outputs // 4) * 4 * widths
@@ -510,13 +512,14 @@ def advance_rows(
 ) -> Array:
     """K updates of all models, in place: v ← momentum·v + inject·g, x ← x − push·v − direct·g.
 
-    A model has layers z = W h + b, with h = max(0, z) in between, `sizes` (D, …, C) numbers wide; its parameters
-    x (N,) are W (rows first), b of each layer in turn. g is the gradient of the mean loss over the minibatch
-    plus weight_decay·x. Run r sees rows (R, K, B) of features (n, D) and labels (n,), −1 after the last of a
-    short minibatch; inject, push, direct (R, P, K); x (R, P, N), v alike, or (R, P, 0) without momentum. "logistic" and "hinge"
-    have C = 1 and labels 0 and 1. Averages (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1} with keep (A, P),
-    weights (A, P, K), summed in the dtype of x. Returns the mean loss over each minibatch before its update,
-    (R, P, K).
+    A model has layers z = W h + b, with h = max(0, z) in between, `sizes` (D, …, C) numbers wide; its
+    parameters x (N,) are W (rows first), b of each layer in turn. g is the gradient of the mean loss over the
+    minibatch plus weight_decay·x; "logistic" and "hinge" have C = 1 and labels 0 and 1. Run r sees rows
+    (R, K, B) of features (n, D) and labels (n,), −1 after the last row of a short minibatch.
+
+    inject, push, direct are (R, P, K), x (R, P, N), v alike, or (R, P, 0) without momentum. Averages
+    (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1} with keep (A, P), weights (A, P, K), summed in the
+    dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
     """
     if features.shape[-1] != sizes[0]:
         raise InputError(f"sizes begin with {sizes[0]}, and rows have {features.shape[-1]} features")
@@ -537,41 +540,15 @@ def advance_rows(
         real(momentum),
         features,
         labels,
-        rows,
+        np.ascontiguousarray(rows),
         *factors,
-        keep,
+        np.ascontiguousarray(keep),
         x,
         v,
         averages,
         losses,
     )
     return losses
-
-
-def advance(
-    sizes: tuple[int, ...],
-    loss: Loss,
-    weight_decay: float,
-    momentum: float,
-    features: NDArray[Any],
-    labels: Integers,
-    counts: Integers,
-    inject: Array,
-    push: Array,
-    direct: Array,
-    weights: Array,
-    keep: Array,
-    x: NDArray[Any],
-    v: NDArray[Any],
-    averages: Array,
-) -> Array:
-    """`advance_rows` on minibatches that were gathered: features (R, K, B, D), labels (R, K, B), counts (K,)."""
-    rows = np.arange(labels.size).reshape(labels.shape)
-    rows[:, np.arange(labels.shape[2]) >= counts[:, None]] = -1
-    return advance_rows(
-        sizes, loss, weight_decay, momentum, features.reshape(-1, sizes[0]), labels.reshape(-1), rows,
-        inject, push, direct, weights, keep, x, v, averages,
-    )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)

@@ -37,7 +37,7 @@ Precision: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
 
 MEMORY = 2**31  # bytes of the parameters, velocities and averages of a group
 SPAN = 256  # updates at most: short enough for a float32 sum
-SPAN_BYTES = 2**25  # of the minibatches of a span
+SPAN_BYTES = 2**25  # of the minibatches of a span, where they are gathered before it
 ROWS = 2048  # rows that are evaluated together
 CHECKPOINT = 5.0  # seconds between two checkpoints, at least
 
@@ -202,8 +202,10 @@ class _Group:
     def ends(self, epoch: int) -> list[int]:
         """Where the spans up to the end of this epoch end: a function of shapes, records and metrics only."""
         job = self.job
-        sample = self.x.element_size() * len(self.runs) * job.network.batch * self.parts["train"][0].shape[1]
-        longest = max(1, min(SPAN, SPAN_BYTES // sample))
+        longest = SPAN
+        if isinstance(job.network, LeNet):
+            sample = self.x.element_size() * len(self.runs) * job.network.batch * 28 * 28
+            longest = max(1, min(SPAN, SPAN_BYTES // sample))
         final = min(epoch, job.horizon)
         stops = {int(r) for r in job.records if self.t < r < final} | {final}
         if job.loops is not None:
@@ -221,7 +223,9 @@ class _Group:
         job, span = self.job, slice(self.t, last)
         of_pair = [divmod(p, len(job.lrs)) for p in self.pairs]
         steps = np.stack([job.multipliers[s, span] * job.lrs[n] for s, n in of_pair])
-        coefficients = job.method.coefficients(self.factors[..., None] * steps)
+        inject, push, direct = job.method.coefficients(self.factors[..., None] * steps)
+        if not job.method.momentum:  # what is injected is pushed at once
+            direct = direct + push * inject
         mixing = np.empty((len(self.kept), *steps.shape))
         for row, a in zip(mixing, self.kept, strict=True):
             row[:] = [job.mixings[a][s, span] for s, _ in of_pair]
@@ -229,7 +233,7 @@ class _Group:
         advance = advance_compiled if job.device == "cpu" else advance_batched
         advance(
             job.network, job.precision, job.method.momentum, self.parts["train"], rows,
-            *coefficients, weights, keep, self.x, self.v, self.averages,
+            inject, push, direct, weights, keep, self.x, self.v, self.averages,
         )  # fmt: skip
         self.t = last
 

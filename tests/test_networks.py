@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from cases import A9A, CLASSIFIERS, CONVEX, NETWORKS, with_data
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy import stats
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -99,7 +99,7 @@ def test_the_catalogue_is_covered() -> None:
     assert catalogue("data") == {"Split": Split}
 
 
-@pytest.mark.parametrize("network", CLASSIFIERS, ids=repr)
+@pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_a_network_is_its_notation_and_no_stepped_problem(network: Network) -> None:
     assert isinstance(network, Network)
     assert isinstance(network, Objective)
@@ -208,6 +208,7 @@ def test_linear_classifiers_start_at_zero() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 3.0, 300.0]))
+@settings(max_examples=20)
 def test_losses_and_errors_are_those_of_torch(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     outputs = torch.from_numpy(scale * rng.standard_normal((2, 3, 8, 5)))
