@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from theory.rates import Rate as Rate
     from theory.sampled import Values as Values
     from theory.schedules import (
+        Compounding as Compounding,
         Constant as Constant,
         Cosine as Cosine,
         Exponential as Exponential,
@@ -140,8 +141,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "theory.arrays": "InputError record_times suffix_sum",
     "theory.notation": "catalogue expand parse value",
-    "theory.schedules": "Schedule Constant InversePower Linear Polynomial Cosine Geometric Exponential Step "
-    "MultiStep Piecewise Rex Tanh TriStage WarmupStableDecay HorizonError closing facts multipliers",
+    "theory.schedules": "Schedule Constant InversePower Compounding Linear Polynomial Cosine Geometric "
+    "Exponential Step MultiStep Piecewise Rex Tanh TriStage WarmupStableDecay HorizonError closing facts "
+    "multipliers",
     "theory.cycles": "Triangular CosineWave CosineRestarts OneCycle Sawtooth",
     "theory.combine": "Warmup Cooldown Then Scaled Product Clip Within Repeat Held",
     "theory.stepsizes": "Bottou Chebyshev HorizonPower Noam Refined Silver Stages",

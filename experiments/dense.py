@@ -1,178 +1,79 @@
 """Many dense networks at once on the CPU: a model is trained by one thread over a whole span of updates.
 
 A run's minibatch is loaded once for as many of its models as `_CACHE` holds. Every product is made of
-tiles whose sums stay in registers (`_tile`): a layer's outputs, the gradients of its inputs, and those of its
-weights, which are never stored: the tile ends with the update itself. A layer's rows are padded to whole
-vectors, and hold the bias as the weight of a constant 1.
+`experiments.tiles`: a layer's outputs, the gradients of its inputs, and those of its weights, which are never
+stored: the tile ends with the update itself. A layer's rows are padded to whole vectors, and hold the bias as
+the weight of a constant 1.
 
 A model's sums have a fixed order and see nothing of other models, so results depend neither on the threads
 nor on which models pass a minibatch together. float64 takes somewhat over twice as long.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 from numpy.typing import NDArray
 
+from experiments import tiles
 from problems.networks import Loss
 from theory.arrays import Array, InputError, Integers
 from theory.threads import spread
 
-_WIDE = binding.get_host_cpu_features().get("avx512f", False)
-_BYTES = 64 if _WIDE else 32  # of a vector
-_ROWS = 5 if _WIDE else 2  # of a tile, which has 4 columns: as many sums as there are registers for
+_ROWS = 5 if tiles.AVX512 else 2  # of a tile, which has 4 columns: as many sums as there are registers for
 _CACHE = 2**21  # bytes of the models that a loaded minibatch serves
-_intrinsic: Any = intrinsic  # what it returns is called without the typing context
+_BLOCK, _PART = 64, 4096  # rows that `outputs` loads together, and that a thread takes a model for
 _LOSSES = ("cross_entropy", "logistic", "hinge")
 
 
-# Products
+# Products: how a tile's rows of sums end
 
 
-def _totals(builder: Any, vectors: list[Any], lanes: int) -> Any:
-    """The sums of the lanes of each of four vectors, as one vector of four."""
-
-    def picked(a: Any, b: Any, lanes: list[int]) -> Any:
-        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+def _total(code: tiles.Vectors, sums: list[Any], out: Any, places: list[Any], _: list[Any]) -> None:
+    """Four sums over the lanes, which go to neighbours."""
+    lanes = code.kind.count
 
     def halved(a: Any, b: Any, width: int) -> Any:
         """The terms of a, then of b: each `width` neighbours become half as many."""
         low = [g + i for g in range(0, 2 * lanes, width) for i in range(width // 2)]
-        return builder.fadd(picked(a, b, low), picked(a, b, [i + width // 2 for i in low]))
+        high = [i + width // 2 for i in low]
+        return code.builder.fadd(code.picked(a, b, low), code.picked(a, b, high))
 
-    pairs = halved(vectors[0], vectors[1], lanes), halved(vectors[2], vectors[3], lanes)
-    all_four, width = halved(*pairs, lanes // 2), lanes // 4
+    pairs = halved(sums[0], sums[1], lanes), halved(sums[2], sums[3], lanes)
+    found, width = halved(*pairs, lanes // 2), lanes // 4
     while width > 1:
         width //= 2
-        all_four = builder.fadd(all_four, picked(all_four, all_four, [i ^ width for i in range(lanes)]))
-    return picked(all_four, all_four, list(range(0, lanes, lanes // 4)))
+        found = code.builder.fadd(found, code.picked(found, found, [i ^ width for i in range(lanes)]))
+    code.store(code.picked(found, found, list(range(0, lanes, lanes // 4))), out, places[0])
 
 
-def _tile(finish: Literal["sum", "store", "update"]) -> Any:
-    """A numba intrinsic: s_ij = Σ_k a_ik b_jk over k < terms, for i < rows <= `_ROWS` and 1 or 4 columns j.
+def _update(code: tiles.Vectors, sums: list[Any], out: Any, places: list[Any], more: list[Any]) -> None:
+    """Gradients update the parameters in their places, whose velocities lie `shift` further on; 0: nowhere.
 
-    `shape` is (rows, columns, terms). b_jk is a vector, and a_ik one too for "sum", a number otherwise.
-    "sum" (4 columns) adds up the lanes, out_ij = Σ s_ij; "store" is out_ij = s_ij; "update" takes s_ij for a
-    gradient of the parameters out_ij, whose velocities, if there are any, have the same places in v: `step`
-    is (decay, momentum, inject, push, direct) as in `advance_rows`. Every operand is an array, its start
-    in it, and its strides: (i, k) of a, (j, k) of b, i of out, whose columns are neighbours.
+    `more` is (shift, decay, momentum, inject, push, direct), as in `advance_rows`.
     """
-
-    @_intrinsic
-    def tile(
-        _: Any, shape: Any, a: Any, a0: Any, da: Any, b: Any, b0: Any, db: Any,
-        out: Any, o0: Any, do: Any, v: Any, step: Any,
-    ) -> Any:  # fmt: skip
-        kinds = (shape, a, a0, da, b, b0, db, out, o0, do, v, step)
-        size = out.dtype.bitwidth // 8
-        lanes = _BYTES // size
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            vector = ir.VectorType(context.get_value_type(out.dtype), lanes)
-            whole = ir.IntType(64)
-            rows, columns, terms = cgutils.unpack_tuple(builder, arguments[0])
-            data = {
-                k: context.make_array(signature.args[k])(context, builder, arguments[k])
-                for k in (1, 4, 7, 10)
-            }
-            a_step, b_step = (cgutils.unpack_tuple(builder, arguments[k]) for k in (3, 6))
-
-            def at(operand: int, begin: Any, *moves: tuple[Any, Any]) -> Any:
-                for stride, index in moves:
-                    begin = builder.add(begin, builder.mul(stride, index))
-                return builder.gep(data[operand].data, [begin])
-
-            def load(pointer: Any) -> Any:
-                return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=size)
-
-            def store(value: Any, pointer: Any) -> None:
-                builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=size)
-
-            def repeated(number: Any) -> Any:
-                single = builder.insert_element(ir.Constant(vector, ir.Undefined), number, whole(0))
-                first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
-                return builder.shuffle_vector(single, single, first)
-
-            def plus(total: Any, x: Any, y: Any) -> Any:
-                return builder.fadd(total, builder.fmul(x, y, flags=["contract"]), flags=["contract"])
-
-            def emit(height: int, width: int) -> None:
-                sums = {
-                    (i, j): cgutils.alloca_once(builder, vector) for i in range(height) for j in range(width)
-                }
-                for s in sums.values():
-                    builder.store(ir.Constant(vector, None), s)
-                with cgutils.for_range(builder, terms) as loop:
-                    k = loop.index
-                    right = [
-                        load(at(4, arguments[5], (b_step[0], whole(j)), (b_step[1], k))) for j in range(width)
-                    ]
-                    for i in range(height):
-                        place = at(1, arguments[2], (a_step[0], whole(i)), (a_step[1], k))
-                        left = load(place) if finish == "sum" else repeated(builder.load(place))
-                        for j in range(width):
-                            builder.store(plus(builder.load(sums[i, j]), left, right[j]), sums[i, j])
-                for i in range(height):
-                    begin = builder.add(arguments[8], builder.mul(arguments[9], whole(i)))
-                    found = [builder.load(sums[i, j]) for j in range(width)]
-                    if finish == "sum":
-                        store(_totals(builder, found, lanes), at(7, begin))
-                        continue
-                    places = [builder.add(begin, whole(j * lanes)) for j in range(width)]
-                    if finish == "update":
-                        found = updated(found, places)
-                    for value, place in zip(found, places, strict=True):
-                        store(value, at(7, place))
-
-            def updated(slopes: list[Any], places: list[Any]) -> list[Any]:
-                factors = cgutils.unpack_tuple(builder, arguments[11])
-                decay, momentum, inject, push, direct = map(repeated, factors)
-                before = [load(at(7, place)) for place in places]
-                slopes = [plus(slope, decay, x) for slope, x in zip(slopes, before, strict=True)]
-                changes = [builder.fmul(direct, slope) for slope in slopes]
-                kept = [cgutils.alloca_once_value(builder, change) for change in changes]
-                with builder.if_then(builder.icmp_signed("!=", data[10].nitems, whole(0))):
-                    for slope, change, here, place in zip(slopes, changes, kept, places, strict=True):
-                        speed = plus(builder.fmul(momentum, load(at(10, place))), inject, slope)
-                        store(speed, at(10, place))
-                        builder.store(plus(change, push, speed), here)
-                return [builder.fsub(x, builder.load(c)) for x, c in zip(before, kept, strict=True)]
-
-            for height in range(1, _ROWS + 1):
-                with builder.if_then(builder.icmp_signed("==", rows, whole(height))):
-                    for width in (4,) if finish == "sum" else (1, 4):
-                        with builder.if_then(builder.icmp_signed("==", columns, whole(width))):
-                            emit(height, width)
-            return context.get_dummy_value()
-
-        return types.void(*kinds), generate
-
-    return tile
+    builder, (shift, *factors) = code.builder, more
+    decay, momentum, inject, push, direct = map(code.repeated, factors)
+    before = [code.load(out, place) for place in places]
+    slopes = [code.plus(total, decay, x) for total, x in zip(sums, before, strict=True)]
+    changes = [builder.fmul(direct, slope) for slope in slopes]
+    kept = [cgutils.alloca_once_value(builder, change) for change in changes]
+    with builder.if_then(builder.icmp_signed("!=", shift, shift.type(0))):
+        for slope, change, here, place in zip(slopes, changes, kept, places, strict=True):
+            there = builder.add(place, shift)
+            speed = code.plus(builder.fmul(momentum, code.load(out, there)), inject, slope)
+            code.store(speed, out, there)
+            builder.store(code.plus(change, push, speed), here)
+    for x, change, place in zip(before, kept, places, strict=True):
+        code.store(builder.fsub(x, builder.load(change)), out, place)
 
 
-_sum_tile, _store_tile, _update_tile = _tile("sum"), _tile("store"), _tile("update")
-
-
-@_intrinsic
-def _lanes(_: Any, like: Any) -> Any:
-    """Numbers of an array's type in a vector, known to the compiler."""
-    lanes = ir.IntType(64)(_BYTES // (like.dtype.bitwidth // 8))
-    return types.intp(like), lambda *_: lanes
-
-
-@njit
-def _zeros(shape: Any, like: Any) -> Any:
-    """An array of zeros that begins at a multiple of `_BYTES`."""
-    size = 1
-    for n in shape:
-        size *= n
-    room = np.zeros(size + _lanes(like), like.dtype)
-    shift = (-room.ctypes.data % _BYTES) // like.itemsize
-    return room[shift : shift + size].reshape(shape)
+_HEIGHTS = range(1, _ROWS + 1)
+_sum_tile = tiles.tile(_HEIGHTS, [(4,)], scalar=False, finish=_total)
+_store_tile = tiles.tile(_HEIGHTS, [(1,), (4,)], scalar=True)
+_update_tile = tiles.tile(_HEIGHTS, [(1,), (4,)], scalar=True, finish=_update)
 
 
 # Losses
@@ -290,10 +191,10 @@ class _Layers(NamedTuple):
 def _layers(table: Any, rows: Any, like: Any) -> Any:
     inputs, outputs, widths, firsts = table[0], table[1], table[2], table[3]
     n, width = -(-rows // 4) * 4, widths.max()
-    h, g = _zeros((len(inputs), n, width), like), _zeros((len(inputs), n, width), like)
+    h, g = tiles.zeros((len(inputs), n, width), like), tiles.zeros((len(inputs), n, width), like)
     for layer in range(len(inputs)):
         h[layer, :, inputs[layer]] = 1
-    return _Layers(inputs, outputs, widths, firsts, h, g, _zeros((outputs[-1], n), like))
+    return _Layers(inputs, outputs, widths, firsts, h, g, tiles.zeros((outputs[-1], n), like))
 
 
 @njit
@@ -315,29 +216,29 @@ def _load(features: Any, labels: Any, chosen: Any, layers: Any, known: Any) -> A
 
 
 @njit
-def _forward(x: Any, rows: Any, nothing: Any, step: Any, layers: Any) -> None:
+def _forward(x: Any, rows: Any, layers: Any) -> None:
     """The outputs z of a model x for the first `rows` rows of the minibatch."""
-    h, z = layers.h.reshape(layers.h.size), layers.z.reshape(layers.z.size)
-    _, n, width = layers.h.shape
-    lanes, last = _lanes(x), len(layers.inputs) - 1
+    h, z = layers.h, layers.z
+    _, n, width = h.shape
+    lanes, last = tiles.lanes(x), len(layers.inputs) - 1
     for layer in range(last):
         across, first = layers.widths[layer], layers.firsts[layer]
         inputs, outputs = layer * n * width, (layer + 1) * n * width
         for b in range(0, rows, _ROWS):
-            shape = min(_ROWS, rows - b), 4, across // lanes
+            shape = min(_ROWS, rows - b), 4
             for o in range(0, layers.outputs[layer], 4):
                 _sum_tile(
-                    shape, h, inputs + b * width, (width, lanes), x, first + o * across, (across, lanes),
-                    h, outputs + b * width + o, width, nothing, step,
+                    shape, h, outputs + b * width + o, (width, 1), h, inputs + b * width, (width, lanes),
+                    x, first + o * across, (across, lanes), (across // lanes,), (),
                 )  # fmt: skip
-        _rectify(layers.h[layer + 1, :rows], layers.outputs[layer])
+        _rectify(h[layer + 1, :rows], layers.outputs[layer])
     across, first, outputs = layers.widths[last], layers.firsts[last], layers.outputs[last]
     for b in range(0, rows, 4):
         for o in range(0, outputs, _ROWS):
-            shape = min(_ROWS, outputs - o), 4, across // lanes
+            shape = min(_ROWS, outputs - o), 4
             _sum_tile(
-                shape, x, first + o * across, (across, lanes), h, (last * n + b) * width, (width, lanes),
-                z, o * n + b, n, nothing, step,
+                shape, z, o * n + b, (n, 1), x, first + o * across, (across, lanes),
+                h, (last * n + b) * width, (width, lanes), (across // lanes,), (),
             )  # fmt: skip
 
 
@@ -358,16 +259,12 @@ def _mask(h: Any, g: Any, inputs: Any) -> None:
 
 
 @njit
-def _backward(x: Any, v: Any, rows: Any, step: Any, layers: Any) -> None:
-    """Update x and v along the gradient, of which z holds the beginning."""
-    h, g, z = (
-        layers.h.reshape(layers.h.size),
-        layers.g.reshape(layers.g.size),
-        layers.z.reshape(layers.z.size),
-    )
-    _, n, width = layers.h.shape
-    lanes, last = _lanes(x), len(layers.inputs) - 1
-    slopes, start, per_output, per_row = z, 0, n, 1
+def _backward(x: Any, rows: Any, step: Any, layers: Any) -> None:
+    """Update x, by `step` as in `_update`, along the gradient, of which z holds the beginning."""
+    h, g = layers.h, layers.g.ravel()
+    _, n, width = h.shape
+    lanes, last = tiles.lanes(x), len(layers.inputs) - 1
+    slopes, start, per_output, per_row = layers.z.ravel(), 0, n, 1
     for layer in range(last, -1, -1):
         across, first, outputs = layers.widths[layer], layers.firsts[layer], layers.outputs[layer]
         here = layer * n * width
@@ -376,48 +273,30 @@ def _backward(x: Any, v: Any, rows: Any, step: Any, layers: Any) -> None:
             columns = 4 if i + 4 * lanes <= across else 1
             if layer > 0:
                 for b in range(0, rows, _ROWS):
-                    shape = min(_ROWS, rows - b), columns, outputs
                     _store_tile(
-                        shape, slopes, start + b * per_row, (per_row, per_output),
-                        x, first + i, (lanes, across), g, here + b * width + i, width, v, step,
+                        (min(_ROWS, rows - b), columns), g, here + b * width + i, (width, lanes),
+                        slopes, start + b * per_row, (per_row, per_output),
+                        x, first + i, (lanes, across), (outputs,), (),
                     )  # fmt: skip
             for o in range(0, outputs, _ROWS):
-                shape = min(_ROWS, outputs - o), columns, rows
                 _update_tile(
-                    shape, slopes, start + o * per_output, (per_output, per_row), h, here + i, (lanes, width),
-                    x, first + o * across + i, across, v, step,
+                    (min(_ROWS, outputs - o), columns), x, first + o * across + i, (across, lanes),
+                    slopes, start + o * per_output, (per_output, per_row),
+                    h, here + i, (lanes, width), (rows,), step,
                 )  # fmt: skip
             i += columns * lanes
         if layer > 0:
-            _mask(layers.h[layer, :rows], layers.g[layer, :rows], layers.inputs[layer])
+            _mask(h[layer, :rows], layers.g[layer, :rows], layers.inputs[layer])
         slopes, start, per_output, per_row = g, here, 1, width
 
 
 # Training
 
 
-@njit(fastmath={"contract"})
-def _add(weight: Any, x: Any, total: Any) -> None:
+@njit
+def _take(x: Any, where: Any, padded: Any) -> None:
     for i in range(len(x)):
-        total[i] += weight * x[i]
-
-
-@njit
-def _take(where: Any, flat: Any, padded: Any) -> None:
-    for i in range(len(flat)):
-        padded[where[i]] = flat[i]
-
-
-@njit
-def _give(where: Any, padded: Any, flat: Any) -> None:
-    for i in range(len(flat)):
-        flat[i] = padded[where[i]]
-
-
-@njit
-def _fold(keep: Any, where: Any, total: Any, average: Any) -> None:
-    for i in range(len(average)):
-        average[i] = keep * average[i] + np.float64(total[where[i]])
+        padded[where[i]] = x[i]
 
 
 @njit(nogil=True, cache=True)
@@ -445,43 +324,71 @@ def _train(
 ) -> None:
     """`advance_rows` for models first, …, last − 1 of all, run by run, as many at once as `_CACHE` holds."""
     _, updates, batch = rows.shape
-    pairs, moving = x.shape[1], min(v.shape[2], 1)
-    group = max(1, _CACHE // ((1 + moving + len(weights)) * padded * x.itemsize))
+    pairs, shift = x.shape[1], padded if v.shape[2] > 0 else 0
+    group = max(1, _CACHE // ((shift + (1 + len(weights)) * padded) * x.itemsize))
     group = min(group, last - first, pairs)
     layers, known = _layers(table, batch, x), np.empty(batch, labels.dtype)
-    own, speed = _zeros((group, padded), x), _zeros((group, moving * padded), x)
-    sums, top, total = _zeros((len(weights), group, padded), x), _zeros((batch,), x), _zeros((batch,), x)
+    own, sums = tiles.zeros((group, padded + shift), x), tiles.zeros((group, len(weights), padded), x)
+    top, total = tiles.zeros((batch,), x), tiles.zeros((batch,), x)
     model = first
     while model < last:
         r, p = divmod(model, pairs)
         here = min(group, last - model, pairs - p)
         for m in range(here):
-            _take(where, x[r, p + m], own[m])
-            _take(where, v[r, p + m], speed[m])
+            _take(x[r, p + m], where, own[m])
+            _take(v[r, p + m], where, own[m, shift:])
         sums[:] = 0
         for k in range(updates):
             n = _load(features, labels, rows[r, k], layers, known)
             for m in range(here):
-                step = decay, momentum, inject[r, p + m, k], push[r, p + m, k], direct[r, p + m, k]
-                _forward(own[m], n, speed[m], step, layers)
+                _forward(own[m], n, layers)
                 if loss == 0:
                     losses[r, p + m, k] = _cross_entropy(known, n, layers.z, top, total)
                 else:
                     losses[r, p + m, k] = _binary(known, n, layers.z, loss == 2)
-                _backward(own[m], speed[m], n, step, layers)
-                for a in range(len(weights)):
-                    if weights[a, p + m, k] != 0:
-                        _add(weights[a, p + m, k], own[m], sums[a, m])
+                factors = inject[r, p + m, k], push[r, p + m, k], direct[r, p + m, k]
+                _backward(own[m], n, (shift, decay, momentum, *factors), layers)
+                tiles.collect(weights[:, p + m, k], own[m], sums[m])
         for m in range(here):
-            _give(where, own[m], x[r, p + m])
-            _give(where, speed[m], v[r, p + m])
+            x[r, p + m] = own[m][where]
+            if shift > 0:
+                v[r, p + m] = own[m, shift:][where]
             for a in range(len(weights)):
-                _fold(keep[a, p + m], where, sums[a, m], averages[a, r, p + m])
+                tiles.fold(keep[a, p + m], sums[m, a][where], averages[a, r, p + m])
         model += here
 
 
-def _table(sizes: tuple[int, ...], lanes: int) -> tuple[Integers, Integers, int]:
+@njit(nogil=True, cache=True)
+def _evaluate(
+    first: Any, last: Any, table: Any, where: Any, padded: Any, x: Any, features: Any, out: Any
+) -> None:
+    """`outputs` for parts first, …, last − 1 of all: `_PART` rows by one model, part by part."""
+    models, rows = len(x), len(features)
+    group = min(max(1, _CACHE // (padded * x.itemsize)), last - first, models)
+    layers, own = _layers(table, _BLOCK, x), tiles.zeros((group, padded), x)
+    task = first
+    while task < last:
+        part, model = divmod(task, models)
+        here = min(group, last - task, models - model)
+        for m in range(here):
+            _take(x[model + m], where, own[m])
+        for begin in range(part * _PART, min((part + 1) * _PART, rows), _BLOCK):
+            n = min(_BLOCK, rows - begin)
+            for b in range(n):
+                _copy(features[begin + b], layers.h[0, b])
+            for m in range(here):
+                _forward(own[m], n, layers)
+                for b in range(n):
+                    for c in range(len(layers.z)):
+                        out[model + m, begin + b, c] = layers.z[c, b]
+        task += here
+
+
+def _table(sizes: tuple[int, ...], x: NDArray[Any], features: NDArray[Any]) -> tuple[Integers, Integers, int]:
     """The first fields of `_Layers` (4, L); where each parameter goes; how many there are, padded."""
+    if features.shape[-1] != sizes[0]:
+        raise InputError(f"sizes begin with {sizes[0]}, and rows have {features.shape[-1]} features")
+    lanes = tiles.WIDTH // x.itemsize
     inputs, outputs = np.array(sizes[:-1]), np.array(sizes[1:])
     widths = (inputs // lanes + 1) * lanes
     numbers = -(-outputs // 4) * 4 * widths
@@ -521,10 +428,8 @@ def advance_rows(
     (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1} with keep (A, P), weights (A, P, K), summed in the
     dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
     """
-    if features.shape[-1] != sizes[0]:
-        raise InputError(f"sizes begin with {sizes[0]}, and rows have {features.shape[-1]} features")
+    layout = _table(sizes, x, features)
     real = x.dtype.type
-    table, where, padded = _table(sizes, _BYTES // x.itemsize)
     if v.shape[2] == 0:
         direct = direct + push * inject
     factors = [np.ascontiguousarray(c, dtype=x.dtype) for c in (inject, push, direct, weights)]
@@ -532,9 +437,7 @@ def advance_rows(
     spread(
         _train,
         x.shape[0] * x.shape[1],
-        table,
-        where,
-        padded,
+        *layout,
         _LOSSES.index(loss),
         real(weight_decay),
         real(momentum),
@@ -549,6 +452,21 @@ def advance_rows(
         losses,
     )
     return losses
+
+
+def outputs(sizes: tuple[int, ...], x: NDArray[Any], features: NDArray[Any]) -> NDArray[Any]:
+    """Outputs (M, n, C) of models x (M, N), as in `advance_rows`, for features (n, D), in the dtype of x."""
+    out = np.empty((len(x), len(features), sizes[-1]), x.dtype)
+    tasks = len(x) * -(-len(features) // _PART)
+    spread(
+        _evaluate,
+        tasks,
+        *_table(sizes, x, features),
+        np.ascontiguousarray(x),
+        np.ascontiguousarray(features),
+        out,
+    )
+    return out
 
 
 @njit(nogil=True, cache=True)

@@ -122,7 +122,7 @@ def test_data_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="digits has no 28 × 28 pixels; give mnist or fashion_mnist"):
         LeNet(DIGITS)
     for loss in ("logistic", "hinge"):
-        refused = LinearClassifier(DIGITS, loss=loss, weight_decay=0.1)  # type: ignore[arg-type] # one of two
+        refused = LinearClassifier(DIGITS, loss=loss, weight_decay=0.1)
         with pytest.raises(InputError, match='digits has 10 classes; give loss = "cross_entropy"'):
             _ = refused.shapes
 
@@ -230,7 +230,7 @@ def test_losses_and_errors_are_those_of_torch(seed: int, scale: float) -> None:
     hinge = np.maximum(0, 1 - np.where(signs == 1, 1, -1)[:, None] * one[..., 0].numpy())
     np.testing.assert_array_equal(networks.losses("hinge", one, signs[:, None]), hinge)
     for loss in ("logistic", "hinge"):
-        misses = networks.wrong(loss, one, signs[:, None])  # type: ignore[arg-type] # one of two
+        misses = networks.wrong(loss, one, signs[:, None])
         np.testing.assert_array_equal(misses, (one[..., 0] > 0) != (signs[:, None] == 1))
 
 

@@ -18,12 +18,14 @@ from problems.philox import (
     LABELS,
     NOISE,
     ROWS,
+    START,
     integers,
     normals,
     philox4x32,
     signs,
     stream_key,
     student_t,
+    uniforms,
     words,
 )
 
@@ -155,6 +157,22 @@ def test_signs() -> None:
     patterns = np.unique(s.reshape(-1, 4), axis=0, return_counts=True)[1]
     assert len(patterns) == 16
     assert stats.chisquare(patterns).pvalue > P_VALUE
+
+
+def test_uniforms() -> None:
+    u = uniforms(KEY, range(8), 0, 12_500, 4)
+    assert u.dtype == np.float64
+    np.testing.assert_array_equal(u, (words(KEY, range(8), 0, 12_500, 4) + 0.5) / 2**32)
+    assert 0 < u.min() < u.max() < 1
+    assert stats.kstest(u.ravel(), "uniform").pvalue > P_VALUE
+
+
+def test_streams_are_independent() -> None:
+    drawn = [uniforms(KEY, range(8), 0, 12_500, 1, stream).ravel() for stream in (NOISE, LABELS, ROWS, START)]
+    for i, a in enumerate(drawn):
+        for b in drawn[:i]:
+            cells = np.histogram2d(a, b, bins=16, range=[[0, 1], [0, 1]])[0]
+            assert stats.chisquare(cells.ravel()).pvalue > P_VALUE
 
 
 @pytest.mark.parametrize("below", [1, 2, 7, 442])

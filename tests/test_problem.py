@@ -5,7 +5,7 @@ probability below 1e-5."""
 import numpy as np
 import pytest
 import torch
-from cases import PROBLEMS
+from cases import CLASSIFIERS, PROBLEMS
 
 from problems.philox import stream_key
 from problems.problem import Problem, critical_lr, exact_risk, gradient_norms, risk_curve
@@ -37,7 +37,8 @@ def agree(values: Array, expected: float) -> None:
 
 
 def test_the_catalogue_is_covered() -> None:
-    assert {type(problem).__name__ for problem in PROBLEMS} == set(catalogue("problem"))
+    """Networks are objectives too, with tests of their own."""
+    assert {type(problem).__name__ for problem in (*PROBLEMS, *CLASSIFIERS)} == set(catalogue("problem"))
 
 
 def _hessian(problem: Problem) -> Array:
