@@ -686,7 +686,7 @@ def opened(run: Path, imports: Sequence[Path], full: bool = False) -> "tuple[Sto
         )
     manifest = store.manifest()
     full = full or bool(manifest and manifest["spec"].get("full"))
-    spec = load(run if from_file else store.spec_file, imports, full)
+    spec = load(run if from_file else store.spec_file, imports, full, data=False)
     store.refuse_changes(spec)
     return store, spec
 

@@ -1,138 +1,40 @@
 """Many LeNets at once on the CPU: a thread trains one model over a whole span, and keeps it in its cache.
 
-The network is `problems.networks.LeNet`. Its convolutions and linear layers, forward and backward, are sums
-of products in tiles that stay in registers (`_tile`), of vectors over the rows of a minibatch: arrays are
-laid out as (blocks, channels, height, width, lanes), a block being as many rows as a vector has lanes. A
-tile of a convolution is pooled where it was computed, and remembers which of four pixels was the largest
-(`_pool`); on the way back their gradients are laid out again for one block, or one row of it, at a time
-(`_unpool`).
+The network is `problems.networks.LeNet`. Its convolutions and linear layers, forward and backward, are made
+of `experiments.tiles`, whose vectors run over the rows of a minibatch: arrays are laid out as (blocks,
+channels, height, width, lanes), a block being as many rows as a vector has lanes. A tile of a convolution is
+pooled where it was computed, and remembers which of four pixels was the largest (`_pool`); on the way back
+their gradients are laid out again for one block, or one row of it, at a time (`_unpool`).
 
 All sums of a model have a fixed order, so results depend neither on threads nor on the other models. Rows
 that do not count are black images without gradient.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from experiments import tiles
 from theory.arrays import Array, Integers
 from theory.threads import spread
 
-_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32  # of a vector
 _ROWS = 64  # of a data set that `outputs` passes through a model together
 _DENSE = 10  # rows of a tile of the dense layers
 _ZERO = np.float32(0)  # widens no float32
 
 
-# Vectors, as numba intrinsics: its own loops over so few numbers do not stay in registers
+# Vectors
 
 
-def _intrinsic(generate: Callable[..., Any]) -> Any:
-    """numba's `intrinsic`, whose types count its first argument among the caller's."""
-    return intrinsic(generate)
+def _choices(code: tiles.Vectors) -> tiles.Vectors:
+    """Vectors of as many numbers from 0 to 4."""
+    return tiles.Vectors(code.builder, ir.VectorType(ir.IntType(8), code.kind.count), 1)
 
 
-def _data(context: Any, builder: Any, signature: Any, arguments: Any, which: tuple[int, ...]) -> list[Any]:
-    """Where the entries of array arguments are."""
-    return [context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in which]
-
-
-def _vector(builder: Any, kind: Any, data: Any, at: Any) -> Any:
-    """Where the vector is whose first number is number `at`."""
-    return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
-
-
-def _repeated(builder: Any, kind: Any, number: Any) -> Any:
-    """A vector of equal numbers."""
-    undefined, lanes = ir.Constant(kind, ir.Undefined), ir.VectorType(ir.IntType(32), kind.count)
-    first = builder.insert_element(undefined, number, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(lanes, None))
-
-
-def _tile(rows: int, columns: tuple[int, int], scalar: bool) -> Any:
-    """out[i, j] = Σ_k a[i, k] b[j, k] for a tile of `rows` × `columns`, j = (y, x), k in the box `counts`.
-
-    out and b are vectors. With `scalar` the entries of a are numbers; otherwise they are vectors too, and the
-    sum is added to out. Each of the three is an array, the number in it where the tile begins, and strides
-    along (i, y, x) of out, (i, *k) of a, (y, x, *k) of b.
-    """
-
-    @_intrinsic
-    def tile(
-        _: Any,
-        out: Any,
-        start: Any,
-        strides: Any,
-        a: Any,
-        a0: Any,
-        da: Any,
-        b: Any,
-        b0: Any,
-        db: Any,
-        counts: Any,
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            size = out.dtype.bitwidth // 8
-            kind = ir.VectorType(context.get_value_type(out.dtype), _BYTES // size)
-            data = _data(context, builder, signature, arguments, (0, 3, 6))
-            begins = [arguments[k] for k in (1, 4, 7)]
-            steps = [cgutils.unpack_tuple(builder, arguments[k]) for k in (2, 5, 8)]
-            limits = cgutils.unpack_tuple(builder, arguments[9])
-
-            def place(operand: int, *indices: Any) -> Any:
-                at = begins[operand]
-                for step, index in zip(steps[operand], indices, strict=True):
-                    at = builder.add(at, builder.mul(step, index))
-                return at
-
-            def vector(operand: int, *indices: Any) -> Any:
-                return _vector(builder, kind, data[operand], place(operand, *indices))
-
-            def factor(*indices: Any) -> Any:
-                if not scalar:
-                    return builder.load(vector(1, *indices), align=size)
-                return _repeated(builder, kind, builder.load(builder.gep(data[1], [place(1, *indices)])))
-
-            number = [ir.IntType(64)(n) for n in range(max(rows, *columns))]
-            across = [(y, x) for y in number[: columns[0]] for x in number[: columns[1]]]
-            cells = [[vector(0, i, *j) for j in across] for i in number[:rows]]
-            sums = [[cgutils.alloca_once(builder, kind) for _ in across] for _ in range(rows)]
-            for i in range(rows):
-                for cell, total in zip(cells[i], sums[i], strict=True):
-                    before = ir.Constant(kind, None) if scalar else builder.load(cell, align=size)
-                    builder.store(before, total)
-
-            def accumulate(*k: Any) -> None:
-                if len(k) < len(limits):
-                    with cgutils.for_range(builder, limits[len(k)]) as loop:
-                        accumulate(*k, loop.index)
-                    return
-                right = [builder.load(vector(2, *j, *k), align=size) for j in across]
-                for i in range(rows):
-                    left = factor(number[i], *k)
-                    for vectors, total in zip(right, sums[i], strict=True):
-                        product = builder.fmul(left, vectors, flags=["contract"])
-                        builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
-
-            accumulate()
-            for i in range(rows):
-                for cell, total in zip(cells[i], sums[i], strict=True):
-                    builder.store(builder.load(total), cell, align=size)
-            return context.get_dummy_value()
-
-        return types.void(out, start, strides, a, a0, da, b, b0, db, counts), generate
-
-    return tile
-
-
-@_intrinsic
+@tiles.intrinsic
 def _pool(_: Any, quads: Any, quad: Any, bias: Any, h: Any, route: Any, pixel: Any) -> Any:
     """h = max(0, four vectors of quads + bias), and in route which of them, the first of several; 4: none.
 
@@ -140,29 +42,27 @@ def _pool(_: Any, quads: Any, quad: Any, bias: Any, h: Any, route: Any, pixel: A
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        size = h.dtype.bitwidth // 8
-        kind = ir.VectorType(context.get_value_type(h.dtype), _BYTES // size)
-        choices, one = ir.VectorType(ir.IntType(8), kind.count), ir.IntType(64)
-        values, largest, routes = _data(context, builder, signature, arguments, (0, 3, 4))
-        first = builder.mul(arguments[1], one(4 * kind.count))
-        shift = _repeated(builder, kind, arguments[2])
-        best, chosen = ir.Constant(kind, None), ir.Constant(choices, [4] * kind.count)
+        code, one = tiles.vectors(context, builder, h), ir.IntType(64)
+        choices, lanes = _choices(code), code.kind.count
+        values, largest, routes = tiles.entries(context, builder, signature, arguments, (0, 3, 4))
+        first = builder.mul(arguments[1], one(4 * lanes))
+        shift = code.repeated(arguments[2])
+        best, chosen = code.constant(0), choices.constant(4)
         for q in range(4):
-            at = builder.add(first, one(q * kind.count))
-            value = builder.fadd(builder.load(_vector(builder, kind, values, at), align=size), shift)
+            value = builder.fadd(code.load(values, builder.add(first, one(q * lanes))), shift)
             larger, bad = builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value)
             taken = builder.or_(larger, bad)
             best = builder.select(taken, value, best)
-            chosen = builder.select(taken, ir.Constant(choices, [q] * kind.count), chosen)
-        at = builder.mul(arguments[5], one(kind.count))
-        builder.store(best, _vector(builder, kind, largest, at), align=size)
-        builder.store(chosen, _vector(builder, choices, routes, at), align=1)
+            chosen = builder.select(taken, choices.constant(q), chosen)
+        at = builder.mul(arguments[5], one(lanes))
+        code.store(best, largest, at)
+        choices.store(chosen, routes, at)
         return context.get_dummy_value()
 
     return types.void(quads, quad, bias, h, route, pixel), generate
 
 
-@_intrinsic
+@tiles.intrinsic
 def _unpool(_: Any, out: Any, at: Any, row: Any, g: Any, route: Any, pixel: Any, bias: Any, c: Any) -> Any:
     """`_pool` backwards: gradients g of a pixel to two vectors of out at `at`, and two a `row` further on.
 
@@ -170,29 +70,26 @@ def _unpool(_: Any, out: Any, at: Any, row: Any, g: Any, route: Any, pixel: Any,
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        size = out.dtype.bitwidth // 8
-        kind = ir.VectorType(context.get_value_type(out.dtype), _BYTES // size)
-        choices, one = ir.VectorType(ir.IntType(8), kind.count), ir.IntType(64)
-        image, gradients, routes, sums = _data(context, builder, signature, arguments, (0, 3, 4, 6))
+        code, one = tiles.vectors(context, builder, out), ir.IntType(64)
+        choices, lanes = _choices(code), code.kind.count
+        image, gradients, routes, sums = tiles.entries(context, builder, signature, arguments, (0, 3, 4, 6))
         first, step, from_, channel = (arguments[k] for k in (1, 2, 5, 7))
-        source = builder.mul(from_, one(kind.count))
-        value = builder.load(_vector(builder, kind, gradients, source), align=size)
-        chosen = builder.load(_vector(builder, choices, routes, source), align=1)
-        cell = _vector(builder, kind, sums, builder.mul(channel, one(kind.count)))
-        total = builder.load(cell, align=size)
+        source, cell = builder.mul(from_, one(lanes)), builder.mul(channel, one(lanes))
+        value, chosen = code.load(gradients, source), choices.load(routes, source)
+        total = code.load(sums, cell)
         for q in range(4):
-            hit = builder.icmp_signed("==", chosen, ir.Constant(choices, [q] * kind.count))
-            part = builder.select(hit, value, ir.Constant(kind, None))
-            to = builder.add(first, builder.add(builder.mul(step, one(q // 2)), one(kind.count * (q % 2))))
-            builder.store(part, _vector(builder, kind, image, to), align=size)
+            hit = builder.icmp_signed("==", chosen, choices.constant(q))
+            part = builder.select(hit, value, code.constant(0))
+            to = builder.add(builder.mul(step, one(q // 2)), one(lanes * (q % 2)))
+            code.store(part, image, builder.add(first, to))
             total = builder.fadd(total, part)
-        builder.store(total, cell, align=size)
+        code.store(total, sums, cell)
         return context.get_dummy_value()
 
     return types.void(out, at, row, g, route, pixel, bias, c), generate
 
 
-@_intrinsic
+@tiles.intrinsic
 def _turn(_: Any, source: Any, at: Any, row: Any, out: Any, to: Any, line: Any) -> Any:
     """Transposes as many vectors as they have lanes, `row` apart in source and `line` apart in out.
 
@@ -200,19 +97,14 @@ def _turn(_: Any, source: Any, at: Any, row: Any, out: Any, to: Any, line: Any) 
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        size = out.dtype.bitwidth // 8
-        lanes = _BYTES // size
-        kind = ir.VectorType(context.get_value_type(out.dtype), lanes)
-        read, written = _data(context, builder, signature, arguments, (0, 3))
+        code = tiles.vectors(context, builder, out)
+        lanes = code.kind.count
+        read, written = tiles.entries(context, builder, signature, arguments, (0, 3))
 
-        def places(data: Any, first: Any, stride: Any) -> list[Any]:
-            steps = [builder.mul(stride, ir.IntType(64)(n)) for n in range(lanes)]
-            return [_vector(builder, kind, data, builder.add(first, step)) for step in steps]
+        def places(first: Any, stride: Any) -> list[Any]:
+            return [builder.add(first, builder.mul(stride, ir.IntType(64)(n))) for n in range(lanes)]
 
-        def mixed(*vectors: Any, order: list[int]) -> Any:
-            return builder.shuffle_vector(*vectors, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
-
-        values = [builder.load(place, align=size) for place in places(read, arguments[1], arguments[2])]
+        values = [code.load(read, place) for place in places(arguments[1], arguments[2])]
         block = 1
         while block < lanes:
             upper = [lanes + j - block if j & block else j for j in range(lanes)]
@@ -220,38 +112,21 @@ def _turn(_: Any, source: Any, at: Any, row: Any, out: Any, to: Any, line: Any) 
             for i in range(lanes):
                 if not i & block:
                     pair = values[i], values[i + block]
-                    values[i], values[i + block] = mixed(*pair, order=upper), mixed(*pair, order=lower)
+                    values[i], values[i + block] = code.picked(*pair, upper), code.picked(*pair, lower)
             block *= 2
-        for value, place in zip(values, places(written, arguments[4], arguments[5]), strict=True):
-            builder.store(value, place, align=size)
+        for value, place in zip(values, places(arguments[4], arguments[5]), strict=True):
+            code.store(value, written, place)
         return context.get_dummy_value()
 
     return types.void(source, at, row, out, to, line), generate
 
 
-@_intrinsic
-def _lanes(_: Any, like: Any) -> Any:
-    """Numbers of an array's type in a vector, known to the compiler."""
-    lanes = ir.IntType(64)(_BYTES // (like.dtype.bitwidth // 8))
-    return types.intp(like), lambda *_: lanes
-
-
-@njit
-def _zeros(shape: Any, like: Any) -> Any:
-    """An array of zeros that begins at a multiple of 64 bytes."""
-    size = 1
-    for n in shape:
-        size *= n
-    room = np.zeros(size + _lanes(like), like.dtype)
-    shift = (-room.ctypes.data % 64) // like.itemsize
-    return room[shift : shift + size].reshape(shape)
-
-
 # Convolutions: 5 × 5, ReLU, maximum of 2 × 2
 
 
-_quad_tile = _tile(2, (2, 2), scalar=True)
-_taps_tile = _tile(2, (1, 5), scalar=False)
+_quad_tile = tiles.tile([2], [(2, 2)], scalar=True)
+_taps_tile = tiles.tile([2], [(5,)], scalar=False, onto=True)
+_QUAD, _TAPS = (2, 4), (2, 5)
 
 
 @njit
@@ -261,23 +136,15 @@ def _convolve(w: Any, bias: Any, z: Any, quads: Any, h: Any, route: Any) -> None
     quads (2, 4, lanes) is scratch.
     """
     outputs, inputs = w.shape[:2]
-    width, pooled, lanes = z.shape[1], h.shape[1], _lanes(z)
+    width, pooled, lanes = z.shape[1], h.shape[1], tiles.lanes(z)
     row, image, taps = width * lanes, width * width * lanes, inputs * 25
     for o in range(0, outputs, 2):
         for y in range(pooled):
             for x in range(pooled):
                 _quad_tile(
-                    quads,
-                    0,
-                    (4 * lanes, 2 * lanes, lanes),
-                    w,
-                    o * taps,
-                    (taps, 25, 5, 1),
-                    z,
-                    2 * y * row + 2 * x * lanes,
-                    (row, lanes, image, row, lanes),
-                    (inputs, 5, 5),
-                )
+                    _QUAD, quads, 0, (4 * lanes, 2 * lanes, lanes), w, o * taps, (taps, 25, 5, 1),
+                    z, 2 * y * row + 2 * x * lanes, (row, lanes, image, row, lanes), (inputs, 5, 5), (),
+                )  # fmt: skip
                 for i in range(2):
                     pixel = ((o + i) * pooled + y) * pooled + x
                     _pool(quads, i, bias[o + i], h, route, pixel)
@@ -290,23 +157,18 @@ def _correlate(g: Any, margin: Any, count: Any, z: Any, first: Any, sums: Any) -
     g (O, H, W, lanes), after its margin, is the gradient of what z (I, n, n, lanes) from row `first` on gave.
     """
     outputs, inputs = sums.shape[:2]
-    height, width, lanes = g.shape[1], g.shape[2], _lanes(z)
+    height, width, lanes = g.shape[1], g.shape[2], tiles.lanes(z)
     side = z.shape[1]
     for o in range(0, outputs, 2):
         for c in range(inputs):
             for d in range(5):
                 _taps_tile(
-                    sums,
-                    ((o * inputs + c) * 25 + 5 * d) * lanes,
-                    (inputs * 25 * lanes, 0, lanes),
-                    g,
-                    ((o * height + margin) * width + margin) * lanes,
+                    _TAPS, sums, ((o * inputs + c) * 25 + 5 * d) * lanes, (inputs * 25 * lanes, lanes),
+                    g, ((o * height + margin) * width + margin) * lanes,
                     (height * width * lanes, width * lanes, lanes),
-                    z,
-                    (c * side + first + d) * side * lanes,
-                    (0, lanes, side * lanes, lanes),
-                    (count, width - 2 * margin),
-                )
+                    z, (c * side + first + d) * side * lanes, (lanes, side * lanes, lanes),
+                    (count, width - 2 * margin), (),
+                )  # fmt: skip
 
 
 @njit
@@ -316,7 +178,7 @@ def _scatter(w: Any, g: Any, gz: Any) -> None:
     g (O, n − 2, n − 2, lanes) has a margin of one zero, for taps that reach only one of two neighbours.
     """
     outputs, inputs = w.shape[:2]
-    side, width, lanes = gz.shape[1], g.shape[1], _lanes(gz)
+    side, width, lanes = gz.shape[1], g.shape[1], tiles.lanes(gz)
     row, image = width * lanes, width * width * lanes
     for c in range(0, inputs, 2):
         for y in range(0, side, 2):
@@ -324,17 +186,11 @@ def _scatter(w: Any, g: Any, gz: Any) -> None:
             for x in range(0, side, 2):
                 left, columns = max(0, x - side + 5), min(4, x + 1)
                 _quad_tile(
-                    gz,
-                    ((c * side + y) * side + x) * lanes,
-                    (side * side * lanes, side * lanes, lanes),
-                    w,
-                    c * 25 + top * 5 + left,
-                    (25, inputs * 25, 5, 1),
-                    g,
-                    (y - top + 1) * row + (x - left + 1) * lanes,
-                    (row, lanes, image, -row, -lanes),
-                    (outputs, rows - top + 1, columns - left + 1),
-                )
+                    _QUAD, gz, ((c * side + y) * side + x) * lanes, (side * side * lanes, side * lanes, lanes),
+                    w, c * 25 + top * 5 + left, (25, inputs * 25, 5, 1),
+                    g, (y - top + 1) * row + (x - left + 1) * lanes, (row, lanes, image, -row, -lanes),
+                    (outputs, rows - top + 1, columns - left + 1), (),
+                )  # fmt: skip
 
 
 @njit
@@ -349,7 +205,8 @@ def _sum_lanes(sums: Any, out: Any) -> None:
 # Dense layers
 
 
-_dense_tile = _tile(_DENSE, (1, 1), scalar=True)
+_dense_tile = tiles.tile([_DENSE], [()], scalar=True)
+_COLUMN = (_DENSE, 1)
 
 
 @njit
@@ -358,22 +215,14 @@ def _dense(w: Any, bias: Any, h: Any, out: Any, relu: Any) -> None:
 
     Where a tile does not fit, the last one begins earlier and computes a few outputs again.
     """
-    (outputs, inputs), lanes = w.shape, _lanes(h)
+    (outputs, inputs), lanes = w.shape, tiles.lanes(h)
     for low in range(0, outputs, _DENSE):
         o = min(low, outputs - _DENSE)
         for block in range(len(h)):
             _dense_tile(
-                out,
-                (block * outputs + o) * lanes,
-                (lanes, 0, 0),
-                w,
-                o * inputs,
-                (inputs, 1),
-                h,
-                block * inputs * lanes,
-                (0, 0, lanes),
-                (inputs,),
-            )
+                _COLUMN, out, (block * outputs + o) * lanes, (lanes,), w, o * inputs, (inputs, 1),
+                h, block * inputs * lanes, (lanes,), (inputs,), (),
+            )  # fmt: skip
     for block in range(len(h)):
         for o in range(outputs):
             for lane in range(lanes):
@@ -387,7 +236,7 @@ def _dense_backward(w: Any, h: Any, g: Any, turned: Any, gw: Any, gbias: Any, gh
 
     Vectors of the weights' run along their inputs, so h is transposed, into `turned`.
     """
-    (outputs, inputs), lanes = w.shape, _lanes(h)
+    (outputs, inputs), lanes = w.shape, tiles.lanes(h)
     for block in range(len(h)):
         for low in range(0, inputs, lanes):
             i = min(low, inputs - lanes)
@@ -397,17 +246,9 @@ def _dense_backward(w: Any, h: Any, g: Any, turned: Any, gw: Any, gbias: Any, gh
         for left in range(0, inputs, lanes):
             i = min(left, inputs - lanes)
             _dense_tile(
-                gw,
-                o * inputs + i,
-                (inputs, 0, 0),
-                g,
-                o * lanes,
-                (lanes, outputs * lanes, 1),
-                turned,
-                i,
-                (0, 0, inputs * lanes, inputs),
-                (len(h), lanes),
-            )
+                _COLUMN, gw, o * inputs + i, (inputs,), g, o * lanes, (lanes, outputs * lanes, 1),
+                turned, i, (inputs * lanes, inputs), (len(h), lanes), (),
+            )  # fmt: skip
     for o in range(outputs):
         total = _ZERO
         for block in range(len(g)):
@@ -418,17 +259,9 @@ def _dense_backward(w: Any, h: Any, g: Any, turned: Any, gw: Any, gbias: Any, gh
         i = min(low, inputs - _DENSE)
         for block in range(len(h)):
             _dense_tile(
-                gh,
-                (block * inputs + i) * lanes,
-                (lanes, 0, 0),
-                w,
-                i,
-                (1, inputs),
-                g,
-                block * outputs * lanes,
-                (0, 0, lanes),
-                (outputs,),
-            )
+                _COLUMN, gh, (block * inputs + i) * lanes, (lanes,), w, i, (1, inputs),
+                g, block * outputs * lanes, (lanes,), (outputs,), (),
+            )  # fmt: skip
 
 
 @njit
@@ -444,7 +277,7 @@ def _relu_backward(h: Any, g: Any) -> None:
 @njit
 def _cross_entropy(logits: Any, labels: Any, count: Any, g: Any) -> Any:
     """Mean over the first `count` rows, and its gradient; no gradient beyond them."""
-    lanes, total = _lanes(logits), 0.0
+    lanes, total = tiles.lanes(logits), 0.0
     g[:] = 0
     for row in range(count):
         block, lane = divmod(row, lanes)
@@ -514,25 +347,25 @@ class _Layers(NamedTuple):
 
 @njit
 def _layers(blocks: Any, like: Any) -> Any:
-    lanes = _lanes(like)
+    lanes = tiles.lanes(like)
     return _Layers(
-        _zeros((lanes, 784), like),
-        _zeros((blocks, 1, 32, 32, lanes), like),
-        _zeros((2, 4, lanes), like),
-        _zeros((blocks, 6, 14, 14, lanes), like),
+        tiles.zeros((lanes, 784), like),
+        tiles.zeros((blocks, 1, 32, 32, lanes), like),
+        tiles.zeros((2, 4, lanes), like),
+        tiles.zeros((blocks, 6, 14, 14, lanes), like),
         np.zeros((blocks, 6, 14, 14, lanes), np.int8),
-        _zeros((blocks, 16, 5, 5, lanes), like),
+        tiles.zeros((blocks, 16, 5, 5, lanes), like),
         np.zeros((blocks, 16, 5, 5, lanes), np.int8),
-        _zeros((blocks, 120, lanes), like),
-        _zeros((blocks, 84, lanes), like),
-        _zeros((blocks, 10, lanes), like),
+        tiles.zeros((blocks, 120, lanes), like),
+        tiles.zeros((blocks, 84, lanes), like),
+        tiles.zeros((blocks, 10, lanes), like),
     )
 
 
 @njit
 def _load(features: Any, count: Any, rows: Any, image: Any) -> None:
     """The first `count` rows of features (B, 784), with their margin of two zeros; the others are zero."""
-    lanes = _lanes(image)
+    lanes = tiles.lanes(image)
     for block in range(len(image)):
         for lane in range(lanes):
             row = block * lanes + lane
@@ -582,27 +415,27 @@ class _Gradients(NamedTuple):
 
 @njit
 def _gradients(blocks: Any, like: Any) -> Any:
-    lanes = _lanes(like)
+    lanes = tiles.lanes(like)
     return _Gradients(
-        _zeros((blocks * lanes * 400,), like),
-        _zeros((6, 2, 28, lanes), like),
-        _zeros((6, 14, 14, lanes), like),
-        _zeros((16, 12, 12, lanes), like),
-        _zeros((blocks, 16, 5, 5, lanes), like),
-        _zeros((blocks, 120, lanes), like),
-        _zeros((blocks, 84, lanes), like),
-        _zeros((blocks, 10, lanes), like),
-        _zeros((6, 1, 5, 5, lanes), like),
-        _zeros((6, lanes), like),
-        _zeros((16, 6, 5, 5, lanes), like),
-        _zeros((16, lanes), like),
+        tiles.zeros((blocks * lanes * 400,), like),
+        tiles.zeros((6, 2, 28, lanes), like),
+        tiles.zeros((6, 14, 14, lanes), like),
+        tiles.zeros((16, 12, 12, lanes), like),
+        tiles.zeros((blocks, 16, 5, 5, lanes), like),
+        tiles.zeros((blocks, 120, lanes), like),
+        tiles.zeros((blocks, 84, lanes), like),
+        tiles.zeros((blocks, 10, lanes), like),
+        tiles.zeros((6, 1, 5, 5, lanes), like),
+        tiles.zeros((6, lanes), like),
+        tiles.zeros((16, 6, 5, 5, lanes), like),
+        tiles.zeros((16, lanes), like),
     )
 
 
 @njit
 def _backward(w: Any, layers: Any, g: Any, out: Any) -> None:
     """Gradients of the weights into `out`, from those of the logits."""
-    blocks, lanes = len(layers.image), _lanes(layers.image)
+    blocks, lanes = len(layers.image), tiles.lanes(layers.image)
     flat = (blocks, 400, lanes)
     _dense_backward(w.w5, layers.h4, g.logits, g.turned, out.w5, out.b5, g.h4)
     _relu_backward(layers.h4, g.h4)
@@ -646,18 +479,6 @@ def _step(decay: Any, momentum: Any, inject: Any, push: Any, direct: Any, g: Any
             x[i] -= push * v[i] + direct * slope
 
 
-@njit(fastmath={"contract"})
-def _add(weight: Any, x: Any, total: Any) -> None:
-    for i in range(len(x)):
-        total[i] += weight * x[i]
-
-
-@njit
-def _fold(keep: Any, total: Any, average: Any) -> None:
-    for i in range(len(total)):
-        average[i] = keep * average[i] + np.float64(total[i])
-
-
 @njit(nogil=True, cache=True)
 def _train(
     first: Any,
@@ -678,9 +499,9 @@ def _train(
     losses: Any,
 ) -> None:
     """`advance` for models first, …, last − 1 of all, run by run."""
-    blocks = -(-features.shape[2] // _lanes(x))
+    blocks = -(-features.shape[2] // tiles.lanes(x))
     layers, gradients = _layers(blocks, x), _gradients(blocks, x)
-    g, sums = _zeros((x.shape[2],), x), _zeros((len(weights), x.shape[2]), x)
+    g, sums = tiles.zeros((x.shape[2],), x), tiles.zeros((len(weights), x.shape[2]), x)
     for model in range(first, last):
         r, p = divmod(model, x.shape[1])
         own, slopes = _weights(x[r, p]), _weights(g)
@@ -691,17 +512,15 @@ def _train(
             losses[r, p, k] = _cross_entropy(layers.logits, labels[r, k], counts[k], gradients.logits)
             _backward(own, layers, gradients, slopes)
             _step(decay, momentum, inject[r, p, k], push[r, p, k], direct[r, p, k], g, x[r, p], v[r, p])
-            for a in range(len(weights)):
-                if weights[a, p, k] != 0:
-                    _add(weights[a, p, k], x[r, p], sums[a])
+            tiles.collect(weights[:, p, k], x[r, p], sums)
         for a in range(len(weights)):
-            _fold(keep[a, p], sums[a], averages[a, r, p])
+            tiles.fold(keep[a, p], sums[a], averages[a, r, p])
 
 
 @njit(nogil=True, cache=True)
 def _evaluate(first: Any, last: Any, x: Any, features: Any, out: Any) -> None:
     """`outputs` for parts first, …, last − 1 of all: `_ROWS` rows by one model, model by model."""
-    lanes = _lanes(x)
+    lanes = tiles.lanes(x)
     layers = _layers(_ROWS // lanes, x)
     parts = -(-len(features) // _ROWS)
     for task in range(first, last):
@@ -738,6 +557,8 @@ def advance(
     in the dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
     """
     real = x.dtype.type
+    if v.shape[2] == 0:
+        direct = direct + push * inject
     factors = [np.ascontiguousarray(c, dtype=x.dtype) for c in (inject, push, direct, weights)]
     losses = np.empty(inject.shape)
     spread(

@@ -545,19 +545,20 @@ def schedules_of(path: Path) -> list[tuple[str, Schedule | Feedback]]:
     return [(labels.get(repr(v), brief(v)), v) for v in values]
 
 
-def load(path: Path, imports: Sequence[Path] = (), full: bool = False) -> Spec:
+def load(path: Path, imports: Sequence[Path] = (), full: bool = False, data: bool = True) -> Spec:
     """Read, check and resolve an experiment file; one InputError names everything that is wrong with it.
 
     With `full` the keys of its table [full] take the place of its own. Both forms are checked either way.
+    Without `data` nobody asks whether networks have theirs: what is finished may be read where they are not.
     """
     fill_catalogue()
     hashes = {str(p): import_file(p) for p in imports}
     shape, full_shape = _shapes(path)
     faults: list[str] = []
-    spec = _resolve(shape, hashes, faults)
+    spec = _resolve(shape, hashes, faults, data)
     if full_shape is not None:
         found: list[str] = []
-        full_spec = replace(_resolve(full_shape, hashes, found), full=True)
+        full_spec = replace(_resolve(full_shape, hashes, found, data), full=True)
         faults += [_of_full(fault) for fault in found if fault not in faults]
     if faults:
         raise _refusal(path, faults)
@@ -571,7 +572,7 @@ def load(path: Path, imports: Sequence[Path] = (), full: bool = False) -> Spec:
     return full_spec
 
 
-def _resolve(shape: _Form, imports: Mapping[str, str], faults: list[str]) -> Spec:
+def _resolve(shape: _Form, imports: Mapping[str, str], faults: list[str], data: bool) -> Spec:
     """One form of a file, its texts parsed; what is wrong with it is added to `faults`."""
     before = len(faults)
     labels: dict[str, str] = {}
@@ -601,7 +602,7 @@ def _resolve(shape: _Form, imports: Mapping[str, str], faults: list[str]) -> Spe
         labels=labels,
         imports=imports,
     )
-    faults += _faults_of_values(spec)
+    faults += _faults_of_values(spec, data)
     claims = tuple(_claim(table, f"claims[{n}]", faults) for n, table in enumerate(shape.claims, 1))
     if len(faults) == before:
         for number, claim in enumerate(claims, 1):
@@ -639,12 +640,12 @@ def _attempt(faults: list[str], what: str, check: Callable[..., object], *argume
         faults.append(f"{what}: {error}")
 
 
-def _faults_of_values(spec: Spec) -> list[str]:
+def _faults_of_values(spec: Spec, data: bool) -> list[str]:
     """What only shows when values meet: problems and data, methods, lr units; schedules and horizons."""
     faults: list[str] = []
     for problem in spec.problems:
         before = len(faults)
-        faults += _faults_of_problem(spec, problem)
+        faults += _faults_of_problem(spec, problem, data)
         if len(faults) == before:
             for method in spec.methods:
                 _attempt(faults, f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
@@ -660,14 +661,14 @@ def _faults_of_values(spec: Spec) -> list[str]:
     return faults
 
 
-def _faults_of_problem(spec: Spec, problem: "Objective") -> list[str]:
+def _faults_of_problem(spec: Spec, problem: "Objective", data: bool) -> list[str]:
     """What networks alone can, asked of another problem; of a network, whether there are data for it."""
     from experiments.methods import TorchMomentum
     from problems import networks
 
     faults: list[str] = []
     if is_network(problem):
-        for check in (networks.epoch, networks.size):
+        for check in (networks.epoch, networks.size) if data else ():
             _attempt(faults, "problems", check, problem)
         return list(dict.fromkeys(faults))
     if spec.clock == "epoch":

@@ -1,4 +1,4 @@
-"""Products of small matrices whose sums stay in registers, as numba intrinsics; and averages of what they move.
+"""Products of small matrices whose sums stay in registers, as numba intrinsics; averages of what they move.
 
 numba's own loops over a few sums keep them in memory. A tile (`tile`) is a block of a product, with as many
 sums as there are registers for, each a vector as wide as the processor's (`WIDTH`): a loaded number or vector
