@@ -503,8 +503,10 @@ def run(
             outcome = execute.run(spec, text, store, workers, update, report, device=device)
     except KeyboardInterrupt:
         kept = len(cells(spec)) - len(missing(spec, store))
+        part = ", and part of the next" if list((store.folder / "cells").glob("*.checkpoint.npz")) else ""
         print(
-            f"interrupted; {kept} of {len(cells(spec))} cells are kept in {store.folder}: run again to go on",
+            f"interrupted; {kept} of {len(cells(spec))} cells{part} are kept in {store.folder}: "
+            "run again to go on",
             file=sys.stderr,
         )
         raise

@@ -186,8 +186,9 @@ def _scatter(w: Any, g: Any, gz: Any) -> None:
             for x in range(0, side, 2):
                 left, columns = max(0, x - side + 5), min(4, x + 1)
                 _quad_tile(
-                    _QUAD, gz, ((c * side + y) * side + x) * lanes, (side * side * lanes, side * lanes, lanes),
-                    w, c * 25 + top * 5 + left, (25, inputs * 25, 5, 1),
+                    _QUAD, gz, ((c * side + y) * side + x) * lanes,
+                    (side * side * lanes, side * lanes, lanes), w, c * 25 + top * 5 + left,
+                    (25, inputs * 25, 5, 1),
                     g, (y - top + 1) * row + (x - left + 1) * lanes, (row, lanes, image, -row, -lanes),
                     (outputs, rows - top + 1, columns - left + 1), (),
                 )  # fmt: skip
