@@ -11,8 +11,8 @@ Each model's numbers are its own: one that diverges never touches another.
 import itertools
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numba import get_num_threads
 from torch import Tensor
 
 from experiments import dense, lenet
@@ -356,7 +355,7 @@ def evaluate(network: Network, x: Tensor, features: Tensor, labels: Tensor) -> t
     with torch.inference_mode():
         for low in range(0, len(labels), ROWS):
             rows = slice(low, low + ROWS)
-            outputs = _outputs(network, x, features[rows].to(x.dtype))
+            outputs = _outputs(network, x, features[rows])
             loss += networks.losses(network.loss, outputs, labels[rows]).sum(-1, dtype=torch.float64)
             error += networks.wrong(network.loss, outputs, labels[rows]).sum(-1)
     return loss.cpu().numpy() / len(labels), error.cpu().numpy() / len(labels)
@@ -365,20 +364,11 @@ def evaluate(network: Network, x: Tensor, features: Tensor, labels: Tensor) -> t
 def _outputs(network: Network, x: Tensor, features: Tensor) -> Tensor:
     """The outputs (M, B, C) of models x (M, N) for features (B, D)."""
     if x.device.type != "cpu":
-        return network.outputs(x[None], features[None])[0]
-    if isinstance(network, LeNet):
-        return torch.from_numpy(lenet.outputs(x.numpy(), features.numpy()))
-    threads = get_num_threads()
-
-    def part(models: Tensor) -> Tensor:
-        torch.set_num_threads(1)  # of this thread; sums taken by several come out in an order of their own
-        with torch.inference_mode():
-            return network.outputs(models[None], features[None])[0]
-
-    if threads == 1 or len(x) == 1:
-        return part(x)
-    with ThreadPoolExecutor(threads) as pool:
-        return torch.cat(list(pool.map(part, x.tensor_split(min(threads, len(x))))))
+        return network.outputs(x[None], features[None].to(x.dtype))[0]
+    if isinstance(network, LinearClassifier | MLP):
+        return torch.from_numpy(dense.outputs(network.sizes, x.numpy(), features.numpy()))
+    assert isinstance(network, LeNet)
+    return torch.from_numpy(lenet.outputs(x.numpy(), features.numpy()))
 
 
 # Checkpoints
@@ -399,8 +389,9 @@ def _resume(path: Path | None, metrics: Metrics) -> tuple[int, dict[str, Array]]
     try:
         with np.load(path) as file:
             arrays = dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile):
+        number, before = int(arrays["group"]), {name: arrays[f"metric {name}"] for name in metrics}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         return 0, {}
     for name, values in metrics.items():
-        values[:] = arrays[f"metric {name}"]
-    return int(arrays["group"]), arrays
+        values[:] = before[name]
+    return number, arrays

@@ -126,13 +126,7 @@ def test_every_model_is_the_one_that_torch_trains(network: Network, method: Meth
             )
 
 
-def test_every_averaging_meets_every_network() -> None:
-    """The least that the test above compares: as many schedules as there are averagings."""
-    assert len(CATALOGUE) // 4 > len(AVERAGINGS)
-
-
-def test_heavy_ball_is_none_of_torchs(  # and is refused instead of being taken for it
-) -> None:
+def test_heavy_ball_is_refused_by_torch() -> None:
     with pytest.raises(InputError, match=r"does not know HeavyBall\(momentum=0.9\); give TorchMomentum"):
         train_plainly(SOFTMAX, HeavyBall(), Constant(), 0.1, Last(), np.array([0, 2]), KEY, 0)
 
@@ -565,11 +559,11 @@ def test_a_run_is_the_same_in_any_company(network: Network) -> None:
 
 
 def test_schedules_and_rates_share_start_and_order() -> None:
-    """Equal rows and equal rates give equal models."""
+    """Equal rows and equal rates give equal models, which one product may round differently."""
     whole = job(DEEP, schedules=[Linear()] * 2, lrs=(0.1, 0.2, 0.1), averagings=[Last()])
     for values in train(whole).values():
-        np.testing.assert_array_equal(values[:, 0], values[:, 1])
-        np.testing.assert_array_equal(values[:, :, 0], values[:, :, 2])
+        np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(values[:, :, 0], values[:, :, 2], rtol=0, atol=1e-14)
     start = train(job(DEEP, lrs=(0.1, 0.7)))["train_loss"][..., 0]
     np.testing.assert_allclose(start, np.broadcast_to(start[:, :1, :1, :1], start.shape), rtol=1e-14)
 
