@@ -295,6 +295,7 @@ def _backward(x: Any, rows: Any, step: Any, layers: Any) -> None:
 
 @njit
 def _take(x: Any, where: Any, padded: Any) -> None:
+    padded[:] = 0  # the padding of a model that diverged is not zero any more
     for i in range(len(x)):
         padded[where[i]] = x[i]
 
