@@ -295,7 +295,6 @@ def _backward(x: Any, rows: Any, step: Any, layers: Any) -> None:
 
 @njit
 def _take(x: Any, where: Any, padded: Any) -> None:
-    padded[:] = 0  # the padding of a model that diverged is not zero any more
     for i in range(len(x)):
         padded[where[i]] = x[i]
 
@@ -335,6 +334,7 @@ def _train(
     while model < last:
         r, p = divmod(model, pairs)
         here = min(group, last - model, pairs - p)
+        own[:] = 0  # the padding of a model that diverged is not zero any more
         for m in range(here):
             _take(x[r, p + m], where, own[m])
             _take(v[r, p + m], where, own[m, shift:])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 from torch.nn import functional
 
-from experiments.dense import advance_rows, gather
+from experiments.dense import advance_rows, gather, outputs
 from experiments.methods import SGD, HeavyBall, Method, TorchMomentum
 from problems.networks import Loss
 from theory.arrays import Array, InputError, Integers
@@ -109,15 +109,18 @@ def job(sizes: tuple[int, ...], loss: Loss, method: Method, kind: type = np.floa
     )
 
 
-def mean_loss(sizes: tuple[int, ...], loss: Loss, x: torch.Tensor, h: torch.Tensor, y: torch.Tensor) -> Any:
-    """As a textbook of torch has it; parameters in the order of torch.nn.Linear."""
+def logits(sizes: tuple[int, ...], x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """As a textbook of torch has them; parameters in the order of torch.nn.Linear."""
     begin = 0
-    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        end = begin + inputs * outputs
-        h = functional.linear(
-            functional.relu(h) if layer else h, x[begin:end].view(outputs, inputs), x[end : end + outputs]
-        )
-        begin = end + outputs
+    for layer, (i, o) in enumerate(itertools.pairwise(sizes)):
+        end = begin + i * o
+        h = functional.linear(functional.relu(h) if layer else h, x[begin:end].view(o, i), x[end : end + o])
+        begin = end + o
+    return h
+
+
+def mean_loss(sizes: tuple[int, ...], loss: Loss, x: torch.Tensor, h: torch.Tensor, y: torch.Tensor) -> Any:
+    h = logits(sizes, x, h)
     if loss == "cross_entropy":
         return functional.cross_entropy(h, y)
     if loss == "logistic":
@@ -260,6 +263,47 @@ def test_two_spans_are_one() -> None:
     np.testing.assert_allclose(averages, whole[3], rtol=1e-14, atol=1e-14)
 
 
+def rounding(sizes: tuple[int, ...], x: torch.Tensor, h: torch.Tensor, unit: float) -> torch.Tensor:
+    """The most that `logits` can be off when every operation rounds by `unit`: sums of |w| |h| over the layers,
+    so often as terms are added (Higham 2002, 3.1).
+    """
+    return sum(sizes) * unit * logits(sizes, x.abs(), h.abs())
+
+
+@pytest.mark.parametrize("sizes", [sizes for sizes, _ in NETWORKS])
+@pytest.mark.parametrize("rows", [1, 64, 150])
+def test_outputs_are_those_of_torch(sizes: tuple[int, ...], rows: int) -> None:
+    x = job(sizes, "cross_entropy", SGD()).x.reshape(RUNS * PAIRS, -1)
+    features = np.random.default_rng(7).normal(size=(rows, sizes[0])).astype(np.float32)
+    h = torch.tensor(features).double()
+    wanted = np.stack([logits(sizes, torch.tensor(own), h).numpy() for own in x])
+    found = outputs(sizes, x, features)
+    assert (found.shape, found.dtype) == ((RUNS * PAIRS, rows, sizes[-1]), np.float64)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    single = outputs(sizes, x.astype(np.float32), features)
+    assert single.dtype == np.float32
+    bound = np.stack([rounding(sizes, torch.tensor(own), h, 2.0**-24).numpy() for own in x])
+    assert (np.abs(single - wanted) <= bound).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_outputs_depend_on_nothing_but_their_model_and_row(kind: type) -> None:
+    """Rows by more than one thread, models in groups and alone, rows in parts that end anywhere."""
+    sizes, before = (785, 129, 10), numba.get_num_threads()
+    size = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+    generator = np.random.default_rng(8)
+    x = (0.1 * generator.normal(size=(7, size))).astype(kind)
+    features = generator.random((4200, 785), np.float32)
+    whole = outputs(sizes, x, features)
+    try:
+        numba.set_num_threads(1)
+        np.testing.assert_array_equal(outputs(sizes, x, features), whole)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(outputs(sizes, x[2:5], features), whole[2:5])
+    np.testing.assert_array_equal(outputs(sizes, x[6:], features[4091:4111]), whole[6:, 4091:4111])
+
+
 def test_gathered_are_the_rows_asked_for() -> None:
     task = job((13, 7, 5, 3), "cross_entropy", SGD())
     features, labels = gather(task.features, task.labels, task.rows)
@@ -272,3 +316,5 @@ def test_gathered_are_the_rows_asked_for() -> None:
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(InputError, match="sizes begin with 14, and rows have 13 features"):
         replace(job((13, 7, 5, 3), "cross_entropy", SGD()), sizes=(14, 7, 5, 3)).done()
+    with pytest.raises(InputError, match="sizes begin with 14, and rows have 13 features"):
+        outputs((14, 1), np.zeros((1, 15)), np.zeros((2, 13)))

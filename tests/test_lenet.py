@@ -158,6 +158,16 @@ def test_updates_are_those_of_the_definition(method: str, counts: tuple[int, ...
     np.testing.assert_allclose(ours.averages, plain.averages, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("method", ["heavy ball", "nesterov"])
+def test_a_method_without_momentum_needs_no_velocity(method: str) -> None:
+    """v = a g: what goes through it is a step by a p."""
+    kept = work(method, (20,), runs=1)._replace(momentum=0.0)
+    ours = kept.part(slice(None), slice(None))._replace(v=kept.v[..., :0].copy())
+    np.testing.assert_array_equal(lenet.advance(*ours), lenet.advance(*kept))
+    np.testing.assert_allclose(ours.x, kept.x, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(ours.averages, kept.averages, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("method", ["sgd", "torch", "nesterov"])
 def test_updates_are_those_of_torch_optim(method: str) -> None:
     ours = work(method, (30, 30, 11), runs=1)

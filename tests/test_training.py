@@ -527,9 +527,9 @@ def test_a_diverging_model_touches_no_other(network: Network, method: Method, pr
     kept: list[Averaging] = [Last(), Tail(0.5), ExponentialMovingAverage(0.9)]
     made = {
         lr: train(job(network, method, lrs=(0.1, lr, 0.2), averagings=kept, epochs=2, precision=precision))
-        for lr in (0.05, 1e60)
+        for lr in (0.05, 1e37)
     }
-    for name, values in made[1e60].items():
+    for name, values in made[1e37].items():
         tame = made[0.05][name]
         np.testing.assert_array_equal(values[:, :, [0, 2]], tame[:, :, [0, 2]], err_msg=name)
         assert np.isfinite(tame).all()
