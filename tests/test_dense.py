@@ -264,8 +264,8 @@ def test_two_spans_are_one() -> None:
 
 
 def rounding(sizes: tuple[int, ...], x: torch.Tensor, h: torch.Tensor, unit: float) -> torch.Tensor:
-    """The most that `logits` can be off when every operation rounds by `unit`: sums of |w| |h| over the layers,
-    so often as terms are added (Higham 2002, 3.1).
+    """How far `logits` may be off if every operation rounds by `unit`: as many units as terms are added, of
+    what the layers make of |x| and |h| (Higham 2002, 3.1).
     """
     return sum(sizes) * unit * logits(sizes, x.abs(), h.abs())
 
@@ -278,7 +278,8 @@ def test_outputs_are_those_of_torch(sizes: tuple[int, ...], rows: int) -> None:
     h = torch.tensor(features).double()
     wanted = np.stack([logits(sizes, torch.tensor(own), h).numpy() for own in x])
     found = outputs(sizes, x, features)
-    assert (found.shape, found.dtype) == ((RUNS * PAIRS, rows, sizes[-1]), np.float64)
+    assert found.shape == (RUNS * PAIRS, rows, sizes[-1])
+    assert found.dtype == np.float64
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
     single = outputs(sizes, x.astype(np.float32), features)
     assert single.dtype == np.float32
@@ -292,7 +293,7 @@ def test_outputs_depend_on_nothing_but_their_model_and_row(kind: type) -> None:
     sizes, before = (785, 129, 10), numba.get_num_threads()
     size = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
     generator = np.random.default_rng(8)
-    x = (0.1 * generator.normal(size=(7, size))).astype(kind)
+    x: NDArray[Any] = (0.1 * generator.normal(size=(7, size))).astype(kind)
     features = generator.random((4200, 785), np.float32)
     whole = outputs(sizes, x, features)
     try:
