@@ -5,7 +5,8 @@ sums as there are registers for, each a vector as wide as the processor's (`WIDT
 serves a whole row or column of it. Loops over tiles stand in kernels, which the compiler merges with them.
 
 An operand of an intrinsic is a contiguous array of any shape, the number in it where the operand begins, and
-strides, in numbers too; they may be negative. numba's cache of a kernel does not see that this file changed.
+strides, in numbers too; they may be negative. numba's cache of a kernel does not see that this file changed:
+after an edit remove experiments/__pycache__.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,6 +6,7 @@ All keys are fixed. Every product is deterministic, so nothing here can fail by 
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -342,6 +343,13 @@ def test_threads_of_torch_stay_as_they_are(threads: Callable[[int], None]) -> No
 # interruptions
 
 
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every epoch, which need not reach the disk."""
+    monkeypatch.setattr(training, "CHECKPOINT", 0.0)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 class Interrupted(Exception):  # noqa: N818 - it is no error
     """Raised in place of the end of a process."""
 
@@ -358,6 +366,7 @@ def closed(network: Network, rules: Sequence[Feedback] = LOOPS, every: int = 5, 
     return replace(opened, loops=Loops(list(rules), every))
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("models", [12, 4, 3])
 @pytest.mark.parametrize("make", [some, closed])
 def test_an_interrupted_training_ends_with_the_same_numbers(
@@ -367,7 +376,6 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
     network = replace(PERCEPTRON, widths=(5,))  # type: ignore[type-var] # a dataclass
     whole = make(network)
     monkeypatch.setattr(training, "MEMORY", room_for(whole, models))
-    monkeypatch.setattr(training, "CHECKPOINT", 0.0)
     monkeypatch.setattr(training, "SPAN", 7)
     said: list[float] = []
     expected = train(whole, report=said.append)
@@ -392,11 +400,9 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
     assert gone_on > 0
 
 
-def test_a_training_interrupted_twice_ends_with_the_same_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("often")
+def test_a_training_interrupted_twice_ends_with_the_same_numbers(tmp_path: Path) -> None:
     whole, path = closed(SOFTMAX), tmp_path / "state.npz"
-    monkeypatch.setattr(training, "CHECKPOINT", 0.0)
     expected = train(whole)
     for after in (0.5, 0.8):
 
@@ -409,6 +415,7 @@ def test_a_training_interrupted_twice_ends_with_the_same_numbers(
     assert_same(train(whole, path), expected)
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -420,11 +427,8 @@ def test_a_training_interrupted_twice_ends_with_the_same_numbers(
     ],
     ids=["empty", "other", "half", "nearly", "hole"],
 )
-def test_a_damaged_checkpoint_counts_as_none(
-    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_checkpoint_counts_as_none(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     whole, path = some(SOFTMAX), tmp_path / "state.npz"
-    monkeypatch.setattr(training, "CHECKPOINT", 0.0)
     expected = train(whole, path)
     content = path.read_bytes()
     path.write_bytes(damage(content))
@@ -434,9 +438,9 @@ def test_a_damaged_checkpoint_counts_as_none(
     assert path.read_bytes() == content
 
 
-def test_a_whole_checkpoint_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("often")
+def test_a_whole_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     whole, path = some(SOFTMAX), tmp_path / "state.npz"
-    monkeypatch.setattr(training, "CHECKPOINT", 0.0)
     expected = train(whole, path)
     told: list[float] = []
     assert_same(train(whole, path, told.append), expected)
