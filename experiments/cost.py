@@ -166,5 +166,6 @@ def _training_memory(cell: Cell, network: "Network") -> int:
     rows = sum(part.features.nbytes + part.labels.nbytes for part in network.parts().values())
     kept = models * averagings * len(cell.times) * len(quantities(network))
     number = 8 if cell.dtype == "float64" else 4
-    states = min(GROUP, models * size(network) * (3 * number + 8 * averagings))
+    model = size(network) * (3 * number + 8 * averagings)
+    states = max(model, min(GROUP, models * model))
     return rows + 8 * (len(cell.schedules) * (1 + averagings) * updates + 2 * kept) + states + 64 * 2**20

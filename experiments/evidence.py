@@ -380,14 +380,21 @@ def ratio_estimate(
 
     Paired (run i of both shared its noise, n = m): ψ_i = a_i/ā − b_i/b̄, SE² = Σ ψ_i²/(n(n−1)), n − 1 degrees
     of freedom. Otherwise SE² = s_a²/(n ā²) + s_b²/(m b̄²) and Welch's degrees of freedom. The interval is
-    taken in the logarithm because a ratio of risks is positive. `minimum` as in `mean_estimate`: of gamma
-    samples with skewness 0.5, 1 and 2 five pairs cover the ratio in 95, 94 and 92 % of 100,000 trials.
+    taken in the logarithm because a ratio of risks is positive: InputError where a mean is 0. `minimum` as in
+    `mean_estimate`: of gamma samples with skewness 0.5, 1 and 2 five pairs cover the ratio in 95, 94 and 92 %
+    of 100,000 trials.
     """
     a, b = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     check_runs(min(len(a), len(b)), minimum)
     if paired and len(a) != len(b):
         raise InputError(f"{len(a)} runs cannot be paired with {len(b)}; run both alike, or compare unpaired")
-    ratio = exact_ratio(float(_mean(a)), float(_mean(b))).value
+    means = float(_mean(a)), float(_mean(b))
+    if 0 in means:
+        raise InputError(
+            f"one side of the ratio is 0 in every run ({means[0]:g}/{means[1]:g}), which says nothing of how "
+            "small it may be: claim a value, or the fraction of runs that end worse"
+        )
+    ratio = exact_ratio(*means).value
     if not (np.isfinite(ratio) and ratio > 0):
         return Estimate(ratio, ratio, ratio, exact=False, claims=claims)
     u, v = a / a.mean() - 1.0, b / b.mean() - 1.0

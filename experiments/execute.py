@@ -335,10 +335,11 @@ def run(
     if not update:
         store.refuse_changes(spec)
     before = store.manifest()
-    store.prepare()
     every = cells(spec)
-    check_device(device, spec.dtype)
     todo = [cell for cell in every if not store.whole(cell)]
+    if todo:
+        check_device(device, spec.dtype)
+    store.prepare()
     notes: dict[str, Any] = {c.key: before.get("cells", {}).get(c.key, {"cell": c.name}) for c in every}
     manifest = _manifest(spec, device) | {
         "workers": workers,
@@ -355,7 +356,7 @@ def run(
     done = 0
     try:
         for cell, result in _results(todo, store, workers, list(spec.imports), device, report):
-            notes[cell.key] = {"cell": cell.name, "engine": engine(cell)}
+            notes[cell.key] = {"cell": cell.name, "engine": engine(cell), "device": device}
             if isinstance(result, BaseException):
                 failed[cell.name] = f"{type(result).__name__}: {result}"
                 notes[cell.key] |= {"error": "".join(traceback.format_exception(result))}

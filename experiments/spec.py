@@ -549,16 +549,17 @@ def load(path: Path, imports: Sequence[Path] = (), full: bool = False, data: boo
     """Read, check and resolve an experiment file; one InputError names everything that is wrong with it.
 
     With `full` the keys of its table [full] take the place of its own. Both forms are checked either way.
-    Without `data` nobody asks whether networks have theirs: what is finished may be read where they are not.
+    Data are asked for by the form that is meant only, and not at all without `data`: what is finished may be
+    read where they are not.
     """
     fill_catalogue()
     hashes = {str(p): import_file(p) for p in imports}
     shape, full_shape = _shapes(path)
     faults: list[str] = []
-    spec = _resolve(shape, hashes, faults, data)
+    spec = _resolve(shape, hashes, faults, data and not full)
     if full_shape is not None:
         found: list[str] = []
-        full_spec = replace(_resolve(full_shape, hashes, found, data), full=True)
+        full_spec = replace(_resolve(full_shape, hashes, found, data and full), full=True)
         faults += [_of_full(fault) for fault in found if fault not in faults]
     if faults:
         raise _refusal(path, faults)
@@ -646,7 +647,7 @@ def _faults_of_values(spec: Spec, data: bool) -> list[str]:
     for problem in spec.problems:
         before = len(faults)
         faults += _faults_of_problem(spec, problem, data)
-        if len(faults) == before:
+        if len(faults) == before and (data or not is_network(problem)):
             for method in spec.methods:
                 _attempt(faults, f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
     for schedule, horizon in itertools.product(spec.schedules, spec.horizons):

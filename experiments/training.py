@@ -10,8 +10,6 @@ Each model's numbers are its own: one that diverges never touches another.
 
 import itertools
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -36,8 +34,9 @@ Precision: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
 
 MEMORY = 2**31  # bytes of the parameters, velocities and averages of a group
 SPAN = 256  # updates at most: short enough for a float32 sum
-SPAN_BYTES = 2**25  # of the minibatches of a span, where they are gathered before it
+SPAN_BYTES = 2**22  # of a run's minibatches of a span, where they are gathered before it
 ROWS = 2048  # rows that are evaluated together
+EVALUATED = 2**30  # numbers of a layer of the models that a GPU evaluates together
 CHECKPOINT = 5.0  # seconds between two checkpoints, at least
 
 Metrics: TypeAlias = dict[str, Array]
@@ -93,14 +92,10 @@ def train(job: Job, checkpoint: Path | None = None, report: Callable[[float], No
     names += ["risk"] if job.network.minimum is not None else []
     shape = (len(job.runs), job.pairs, len(job.mixings), len(job.records))
     metrics = {name: np.full(shape, np.nan) for name in names}
-    at, saved = _resume(checkpoint, metrics)
-    for number, (runs, pairs) in enumerate(groups):
-        if number < at:
-            continue
-        group = _Group(job, runs, pairs)
-        if saved:
-            group.restore(saved)
-            saved = {}
+    first, resumed = _resume(checkpoint, job, groups, metrics)
+    for number, (runs, pairs) in enumerate(groups[first:], first):
+        group = _Group(job, runs, pairs) if resumed is None else resumed
+        resumed = None
         written = time.monotonic()
         for epoch_ended in group.spans(metrics):
             if report is not None:
@@ -161,8 +156,12 @@ class _Group:
         return found | {"t": np.array(self.t), "factors": self.factors}
 
     def restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what `arrays` gave. ValueError or KeyError where it is another group's."""
         for name in ("x", "v", "averages"):
-            getattr(self, name).copy_(torch.from_numpy(arrays[name]))
+            there = getattr(self, name)
+            if arrays[name].shape != there.shape:
+                raise ValueError(f"{name} has shape {arrays[name].shape}, not {tuple(there.shape)}")
+            there.copy_(torch.from_numpy(arrays[name]))
         self.t, self.factors = int(arrays["t"]), arrays["factors"]
         self.rules = [
             (rule, {name: arrays[f"rule {p} {name}"] for name in state})
@@ -203,8 +202,7 @@ class _Group:
         job = self.job
         longest = SPAN
         if isinstance(job.network, LeNet):
-            sample = self.x.element_size() * len(self.runs) * job.network.batch * 28 * 28
-            longest = max(1, min(SPAN, SPAN_BYTES // sample))
+            longest = max(1, min(SPAN, SPAN_BYTES // (self.x.element_size() * job.network.batch * 28 * 28)))
         final = min(epoch, job.horizon)
         stops = {int(r) for r in job.records if self.t < r < final} | {final}
         if job.loops is not None:
@@ -223,8 +221,8 @@ class _Group:
         of_pair = [divmod(p, len(job.lrs)) for p in self.pairs]
         steps = np.stack([job.multipliers[s, span] * job.lrs[n] for s, n in of_pair])
         inject, push, direct = job.method.coefficients(self.factors[..., None] * steps)
-        if not job.method.momentum:  # what is injected is pushed at once
-            direct = direct + push * inject
+        if not job.method.momentum:  # what is injected is pushed at once, and no velocity kept
+            inject, push, direct = 0 * inject, 0 * push, direct + push * inject
         mixing = np.empty((len(self.kept), *steps.shape))
         for row, a in zip(mixing, self.kept, strict=True):
             row[:] = [job.mixings[a][s, span] for s, _ in of_pair]
@@ -364,7 +362,9 @@ def evaluate(network: Network, x: Tensor, features: Tensor, labels: Tensor) -> t
 def _outputs(network: Network, x: Tensor, features: Tensor) -> Tensor:
     """The outputs (M, B, C) of models x (M, N) for features (B, D)."""
     if x.device.type != "cpu":
-        return network.outputs(x[None], features[None].to(x.dtype))[0]
+        widest = max(len(features), 1) * max(28 * 28 * 6, *(shape[0] for shape in network.shapes))
+        models = x.split(max(1, EVALUATED // widest))
+        return torch.cat([network.outputs(m[None], features[None].to(x.dtype))[0] for m in models])
     if isinstance(network, LinearClassifier | MLP):
         return torch.from_numpy(dense.outputs(network.sizes, x.numpy(), features.numpy()))
     assert isinstance(network, LeNet)
@@ -377,21 +377,31 @@ def _outputs(network: Network, x: Tensor, features: Tensor) -> Tensor:
 def _write(path: Path, number: int, group: _Group, metrics: Metrics) -> None:
     arrays: dict[str, Any] = {f"metric {name}": values for name, values in metrics.items()}
     with atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, group=np.array(number), **arrays, **group.arrays())
+        np.savez(file, group=np.array(number), device=np.array(group.job.device), **arrays, **group.arrays())
 
 
-def _resume(path: Path | None, metrics: Metrics) -> tuple[int, dict[str, Array]]:
-    """The group that was being trained and its arrays; the metrics so far are filled in. A checkpoint that
-    cannot be read counts as none.
+def _resume(
+    path: Path | None, job: Job, groups: Sequence[tuple[range, range]], metrics: Metrics
+) -> tuple[int, _Group | None]:
+    """Which group was being trained, and that group; the metrics so far are filled in. A checkpoint that
+    cannot be read, or was written on another device, counts as none.
     """
     if path is None or not path.exists():
-        return 0, {}
+        return 0, None
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
-        number, before = int(arrays["group"]), {name: arrays[f"metric {name}"] for name in metrics}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
-        return 0, {}
+        with path.open("rb") as file, np.load(file) as kept:
+            arrays = dict(kept)
+        number = int(arrays["group"])
+        group = _Group(job, *groups[number])
+        group.restore(arrays)
+        before = {name: arrays[f"metric {name}"] for name in metrics}
+        usable = str(arrays["device"]) == job.device and all(
+            before[name].shape == values.shape for name, values in metrics.items()
+        )
+    except Exception:  # a damaged archive can trip its reader in any way
+        return 0, None
+    if not usable:
+        return 0, None
     for name, values in metrics.items():
         values[:] = before[name]
-    return number, arrays
+    return number, group

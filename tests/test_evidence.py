@@ -492,8 +492,11 @@ def test_ratio_edges() -> None:
     assert (exact_ratio(1.0, np.inf).value, exact_ratio(1.0, 4.0).label) == (0.0, "exact")
     with pytest.raises(InputError, match="claims is 0"):
         ratio_estimate(ones, ones, paired=False, claims=0)
+    for above, below in ((0 * ones, 0 * ones), (0 * ones, ones), (ones, 0 * ones)):
+        with pytest.raises(InputError, match="0 in every run"):
+            ratio_estimate(above, below, paired=True)
     with pytest.raises(InputError, match="not a number"):
-        ratio_estimate(0 * ones, 0 * ones, paired=True)
+        ratio_estimate(np.inf * ones, np.inf * ones, paired=True)
     with pytest.raises(InputError, match="cannot be paired"):
         ratio_estimate(ones, np.ones(65), paired=True)
 

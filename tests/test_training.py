@@ -84,11 +84,17 @@ def assert_same(found: Metrics, expected: Metrics, tolerance: float = 0.0) -> No
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = numba.get_num_threads()
-    yield numba.set_num_threads
-    numba.set_num_threads(before)
+@pytest.fixture(autouse=True, scope="module")
+def cores() -> Iterator[int]:
+    """How many threads there may be. One is taken where nothing else is said: with arrays this small, several
+    wait for each other longer than they work.
+    """
+    most, torchs = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    yield most
+    numba.set_num_threads(most)
+    torch.set_num_threads(torchs)
 
 
 # beside the obvious version
@@ -320,23 +326,22 @@ def test_spans_are_not_seen(
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("network", SMALL, ids=repr)
-def test_threads_are_not_seen(network: Network, precision: str, threads: Callable[[int], None]) -> None:
-    if numba.get_num_threads() < 2:
+def test_threads_are_not_seen(network: Network, precision: str, cores: int) -> None:
+    if cores < 2:
         pytest.skip("one core is there, so one thread")
     whole = some(network, precision=precision)
-    threads(1)
     expected = train(whole)
-    threads(2)
-    assert_same(train(whole), expected)
+    numba.set_num_threads(2)
+    found = train(whole)
+    numba.set_num_threads(1)
+    assert_same(found, expected)
 
 
-def test_threads_of_torch_stay_as_they_are(threads: Callable[[int], None]) -> None:
-    before = torch.get_num_threads()
+def test_threads_of_torch_stay_as_they_are() -> None:
     torch.set_num_threads(2)
-    threads(1)
     train(some(SOFTMAX))
     found = torch.get_num_threads()
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
     assert found == 2
 
 
@@ -655,3 +660,15 @@ def test_coarser_products_of_a_gpu_end_nearby(network: Network, precision: str) 
     expected = train(some(network, precision="float32"))["train_loss"]
     error = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 3e-2}[precision]
     np.testing.assert_allclose(found, expected, rtol=error)
+
+
+# no momentum
+
+
+@pytest.mark.parametrize(
+    "method", [HeavyBall(0.0), TorchMomentum(0.0), TorchMomentum(0.0, nesterov=True)], ids=repr
+)
+@pytest.mark.parametrize("network", SMALL, ids=repr)
+def test_momentum_zero_is_plain_descent(network: Network, method: Method) -> None:
+    plain, other = (train(job(network, m, epochs=2)) for m in (SGD(), method))
+    assert_same(other, plain, 0)
