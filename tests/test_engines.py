@@ -67,7 +67,8 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_the_catalogue_of_methods_is_covered() -> None:
-    assert {type(method).__name__ for method in METHODS} == set(catalogue("method"))
+    """But for torch's momentum, which only networks are trained with."""
+    assert {type(method).__name__ for method in METHODS} == set(catalogue("method")) - {"TorchMomentum"}
 
 
 @pytest.mark.parametrize("problem", KERNELS, ids=repr)
