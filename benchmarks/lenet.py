@@ -116,4 +116,4 @@ def ways() -> Iterator[Way]:
 
 def main(console: Console) -> None:
     check(console)
-    report(f"LeNet, batch {BATCH}: ns per model and update", list(ways()), console)
+    report(f"LeNet, batch {BATCH}: µs per model and update", list(ways()), console, unit=("µs", 1e3))
