@@ -28,7 +28,8 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready-peers
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks additive multiplicative exact schedules
+	$(BIN)/python -m benchmarks networks lenet gpu
 
 figures: $(READY)
 	$(BIN)/python -m paper_figures

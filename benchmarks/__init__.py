@@ -5,7 +5,10 @@ was found.
 """
 
 import os
+import sys
 
 # Threads that spin while they wait slow each other down twentyfold when the machine is shared. OpenMP reads
-# this once, when torch loads it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# this once, when torch loads it. The tutorials' loop over a small network is twice as fast when they spin,
+# so it is given that where it is the yardstick.
+if not {"networks", "lenet"}.intersection(sys.argv):
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
