@@ -114,7 +114,8 @@ class Spec:
     """An experiment: every combination of its axes is computed. `load` reads and checks a file.
 
     `clock` "epoch": horizons, durations, records, `feedback_every` and t count epochs. A step is then held
-    during an epoch, and averagings collect at the ends of epochs. `full`: the file's [full] form.
+    during an epoch, and averagings collect at the ends of epochs. Records are `record_every` apart, otherwise
+    log-spaced, `records` at most. `full`: the file's [full] form.
     """
 
     problems: "tuple[Objective, ...]"
@@ -128,6 +129,7 @@ class Spec:
     averagings: tuple[Averaging, ...] = ()
     seed: int = 0
     records: int = 100
+    record_every: int | None = None
     feedback_every: int = 100
     dtype: Dtype = "float64"
     clock: Clock = "update"
@@ -151,8 +153,10 @@ class Spec:
         return along and self.lr_unit != "D/(G sqrt T)"
 
     def times(self, horizon: int) -> tuple[int, ...]:
-        """The records of the cells of a horizon."""
+        """The records of the cells of a horizon: log-spaced, or `record_every` apart."""
         shorter = [h for h in self.horizons if h < horizon] if horizon == self.longest else []
+        if self.record_every is not None:
+            return tuple(sorted({*range(0, horizon, self.record_every), *shorter, horizon}))
         return tuple(int(t) for t in record_times(horizon, self.records, shorter))
 
     def home(self, schedule: Schedule | Feedback, averaging: Averaging, horizon: int) -> int:
@@ -344,7 +348,7 @@ def resolved(spec: Spec) -> dict[str, Any]:
     plain["imports"] = sorted(spec.imports.values())
     if all(isinstance(s, Schedule) for s in spec.schedules):
         del plain["feedback_every"]  # nothing depends on it
-    for key, default in (("clock", "update"), ("full", False)):
+    for key, default in (("clock", "update"), ("full", False), ("record_every", None)):
         if plain[key] == default:  # as in the results of before there was another
             del plain[key]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
@@ -415,6 +419,7 @@ class _Form(_Table):
     averagings: _Some[_Entry] = [_Labelled(value="Last()")]
     seed: Annotated[int, Field(ge=0)] = 0
     records: _Count = 100
+    record_every: _Count | None = None
     feedback_every: _Count | None = None
     dtype: Dtype = "float64"
     clock: Clock = "update"
@@ -596,6 +601,7 @@ def _resolve(shape: _Form, imports: Mapping[str, str], faults: list[str], data: 
         runs=shape.runs,
         seed=shape.seed,
         records=shape.records,
+        record_every=shape.record_every,
         feedback_every=shape.feedback_every or (1 if shape.clock == "epoch" else 100),
         dtype=shape.dtype,
         clock=shape.clock,
@@ -815,7 +821,7 @@ def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
         if spec.clock == "epoch":
             return ['a rate is fitted to records at updates; say clock = "update", or claim a value']
         along = spec.anytime(row.schedule, row.averaging)
-        times = record_times(spec.longest, spec.records, spec.horizons) if along else sorted(spec.horizons)
+        times = spec.times(spec.longest) if along else tuple(sorted(spec.horizons))
         minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
         why = "" if along else ", which is not anytime, so that every point is a horizon of its own"
         what = f"{row.schedule!r}, {row.averaging!r}, lr {row.lr}{why}"

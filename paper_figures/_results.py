@@ -90,7 +90,8 @@ def draw(
     """The picture of one problem and method; `data` maps (schedule, averaging, lr) to `curve_data`."""
     spec = results.spec
     epochs = spec.clock == "epoch"
-    first = 0 if epochs else 1
+    linear = epochs or spec.record_every is not None
+    first = 0 if linear else 1
     looks = _style.looks(spec.schedules)
     unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
     rows, columns = len(spec.averagings), len(spec.lr)
@@ -102,8 +103,8 @@ def draw(
             panel = axes[r, c]
             for schedule, look in zip(spec.schedules, looks, strict=True):
                 _draw_curve(panel, data[schedule, averaging, lr], look, spec.label(schedule), first)
-            low, high = _limits(data.values(), first, tight=epochs or quantity != "risk")
-            panel.set(xscale="linear" if epochs else "log", yscale="log", ylim=(low, high))
+            low, high = _limits(data.values(), first, tight=linear or quantity != "risk")
+            panel.set(xscale="linear" if linear else "log", yscale="log", ylim=(low, high))
             if high < 100 * low:  # too few powers of ten to read the axis by
                 panel.yaxis.set_major_locator(
                     LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5)

@@ -493,3 +493,22 @@ def test_tail_averages_are_no_anytime_ones_in_epochs_either() -> None:
         (4, (repr(LAST), repr(Tail(0.5)))),
         (2, (repr(Tail(0.5)),)),
     ]
+
+
+def test_records_may_be_evenly_spaced(tmp_path: Path) -> None:
+    file = tmp_path / "even.toml"
+    file.write_text(
+        """
+        problems = ["MLP(Split('digits'), widths=(4,))"]
+        schedules = ["Constant()"]
+        lr = [0.1]
+        lr_unit = "absolute"
+        horizons = [25]
+        record_every = 10
+        runs = 2
+        """
+    )
+    (cell,) = cells(load(file))
+    assert cell.times == (0, 10, 20, 25)
+    file.write_text(file.read_text().replace("record_every = 10", ""))
+    assert "record_every" not in resolved(load(file))
