@@ -32,7 +32,7 @@ bench: $(VENV)/.ready-peers
 	$(BIN)/python -m benchmarks networks lenet gpu
 
 figures: $(READY)
-	$(BIN)/python -m paper_figures
+	$(BIN)/ratelab figure
 
 docs: $(READY)
 	$(BIN)/python -m paper_figures._schedules_page

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from experiments.methods import SGD as SGD, HeavyBall as HeavyBall, TorchMomentum as TorchMomentum
     from experiments.spec import Claim as Claim, Selector as Selector, Spec as Spec, load as load
     from experiments.store import Curve as Curve, Results as Results, Store as Store
+    from paper_figures._claims import Outcome
+    from paper_figures._make import Style, show_figure as show_figure
+    from paper_figures._results import show_results as show_results
     from problems.networks import (
         MLP as MLP,
         LeNet as LeNet,
@@ -164,6 +167,8 @@ _PUBLIC = {
     "experiments.dialects": "Training DialectError",
     "experiments.store": "Store Results Curve",
     "experiments.claims": "judge",
+    "paper_figures._make": "show_figure",
+    "paper_figures._results": "show_results",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = ["__version__", "main", *_MODULE_OF]
@@ -258,6 +263,18 @@ Out = Annotated[
 Full = Annotated[
     bool, typer.Option("--full", help="The form of the file in which its table \\[full] replaces keys.")
 ]
+
+FullSize = Annotated[bool, typer.Option("--full", help="At the papers' sizes: minutes to hours.")]
+Venue = Annotated[
+    str, typer.Option(help="neurips, icml, iclr, jmlr, tmlr, siam, ieee, thesis or slides: widths and fonts.")
+]
+Column = Annotated[
+    bool, typer.Option("--column", help="As wide as one column (icml, ieee), not as the page's text.")
+]
+Formats = Annotated[
+    str, typer.Option("--format", help="pdf, pgf, svg, png, separated by commas; pgf needs LaTeX.")
+]
+Tex = Annotated[bool, typer.Option("--tex", help="Let LaTeX set the text of a PDF; needs LaTeX.")]
 
 
 @app.command()
@@ -581,38 +598,169 @@ def verdict(
 
 @app.command()
 def figure(
-    name: Annotated[str, typer.Argument(help="A named figure (`ratelab list figures`) or a results folder.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Figures (`ratelab list figures`), all if none is named; or a results folder.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to (otherwise figures/, or the results' own).")
     ] = None,
+    venue: Venue = "icml",
+    column: Column = False,
+    formats: Formats = "pdf,png",
+    tex: Tex = False,
+    full: FullSize = False,
     data: Data = None,
     imports: Imports = None,
 ) -> None:
-    """Draw a figure of the gallery, or one's own results, as PDF, PNG and CSV.
+    """Draw figures of the gallery, or one's own results: pictures, the CSV they are drawn from, a script.
 
+    NAME.py draws NAME.csv again with matplotlib alone. The claims of a figure are measured; exit code 1: one
+    is not as recorded.
     Own results: risk against updates per schedule, exact line, Monte Carlo band (95 % pointwise interval of
     the mean), bound, and the slopes claimed; of networks, test error and training loss.
-    Example: [bold]ratelab figure results/decay_rates[/bold]
+    Examples: [bold]ratelab figure bach_moulines --venue neurips --format pdf,svg[/bold]
+    [bold]ratelab figure results/decay_rates[/bold]
     """
-    from theory.arrays import InputError
+    from paper_figures import _make
 
     use_data(data)
+    style = printed_style(venue, column, formats, tex)
     known = [figure for figure, _ in figures()]
-    if name in known:
-        from paper_figures.__main__ import make
+    names = names or known
+    for name in names:
+        if name not in known and not Path(name).exists():
+            _make.picture(name)  # refuses it, with the nearest name
+    surprises = 0
+    for name in names:
+        if name in known:
+            with progress(time_of(name, full)) as report:
+                made = _make.make(name, out or Path("figures"), style, full, report)
+            print(made)
+            surprises += not made.as_expected
+        else:
+            draw_results(Path(name), out, style, imports or [])
+    raise typer.Exit(1 if surprises else 0)
 
-        made = make(name, out or Path("figures"))
-        print(made)
-        raise typer.Exit(0 if made.as_expected else 1)
-    if not Path(name).exists():
-        raise InputError(f"{name} is neither a figure nor a results folder; figures: {', '.join(known)}")
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="A results folder, or the file it was made from.")],
+    x: Annotated[str, typer.Option("--x", help="step, horizon or lr.")] = "step",
+    y: Annotated[
+        str | None,
+        typer.Option("--y", help="risk, test_error, train_loss, ... (otherwise risk, or test_error)."),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option("--by", help="A curve for each schedule, averaging, lr, horizon, method or problem."),
+    ] = "schedule",
+    compensate: Annotated[
+        float, typer.Option(help="p: show y times x^p, which is flat where y decays like x^-p.")
+    ] = 0.0,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="AXIS=VALUE", help="Draw one value of an axis; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Path without ending (otherwise the results' own figures/Y-by-BY-over-X)."),
+    ] = None,
+    venue: Venue = "icml",
+    column: Column = False,
+    formats: Formats = "pdf,png",
+    tex: Tex = False,
+    full: Full = False,
+    data: Data = None,
+    imports: Imports = None,
+) -> None:
+    """Draw one's own results as a figure of one's choice; what is left of the axes becomes panels.
+
+    Written are the pictures, the CSV they are drawn from, and a script that draws them again.
+    Example: [bold]ratelab plot results/decay_rates --by schedule --compensate 0.5 --where "lr=0.3"[/bold]
+    """
     from experiments.store import Results
     from paper_figures import _results
 
-    store, spec = opened(Path(name), imports or [])
+    use_data(data)
+    style = printed_style(venue, column, formats, tex)
+    store, spec = opened(run, imports or [], full)
+    chosen = _results.chosen(spec, x, y, by, compensate, where or [])
     require_complete(spec, store)
-    for path in _results.save(Results(spec, store), out or store.figures):
+    stem = out or store.figures / f"{chosen.y.replace('/', '_over_')}-by-{by}-over-{x}"
+    for path in _results.plot(Results(spec, store), chosen, stem, style):
         print(f"wrote {path}")
+    print(f"shown: {_results.setting(spec, chosen)}")
+
+
+@app.command()
+def audit(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Figures whose claims are run; all if none is named."),
+    ] = None,
+    full: FullSize = False,
+    data: Data = None,
+) -> None:
+    """Run every claim of the gallery: source, sentence, what it prints, what is measured here, holds or not.
+
+    A claim that is known to be wrong is recorded as such, with what is true instead. Exit code 1: one is no
+    longer as recorded; 4: a figure could not be computed.
+    Example: [bold]ratelab audit d2l_momentum swa[/bold]
+    """
+    from paper_figures import _make
+
+    use_data(data)
+    columns = ["figure", "source", "sentence", "printed or predicted", "measured", "verdict"]
+    rows, outcomes, failed = [], [], {}
+    for name in chosen_figures(names):
+        try:
+            with progress(time_of(name, full)) as report:
+                _, judged = _make.measure(name, full, report)
+        except Exception as error:
+            failed[name] = describe(error)
+            continue
+        outcomes += judged
+        for o in judged:
+            sentence = o.claim.sentence + (f" -- {o.claim.finding}" if o.claim.finding else "")
+            rows.append([name, o.claim.source, sentence, o.claim.printed, o.measured, o.holds])
+    print_table("", columns, rows)
+    print(_make.count(outcomes))
+    end_audit(outcomes, failed)
+
+
+@app.command()
+def gallery(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Figures to show; all if none is named.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("gallery"),
+    full: FullSize = False,
+    data: Data = None,
+) -> None:
+    """Write the gallery: a static folder that opens from disk, a page per figure with its claims and data.
+
+    Exit codes as those of audit.
+    Example: [bold]ratelab gallery --out gallery[/bold]
+    """
+    from paper_figures import _gallery, _make
+
+    use_data(data)
+    entries, failed = [], {}
+    for name in chosen_figures(names):
+        try:
+            with progress(time_of(name, full)) as report:
+                entries.append(_gallery.entry(name, out, full, report))
+        except Exception as error:
+            failed[name] = describe(error)
+    outcomes = [outcome for entry in entries for outcome in entry.outcomes]
+    if entries:
+        print(f"wrote {_gallery.write(entries, out, full)}: {len(entries)} figures")
+    print(_make.count(outcomes))
+    end_audit(outcomes, failed)
 
 
 @app.command()
@@ -662,6 +810,70 @@ def doctor() -> None:
 
 
 # What the commands share
+
+
+def chosen_figures(names: Sequence[str] | None) -> list[str]:
+    """The figures that are named, or all; InputError for one that there isn't."""
+    from paper_figures import _make
+
+    for name in names or []:
+        _make.picture(name)
+    return list(names or _make.find())
+
+
+def printed_style(venue: str, column: bool, formats: str, tex: bool) -> "Style":
+    """How figures are to be written; InputError where that can't be."""
+    from paper_figures import _venues
+    from paper_figures._make import Style
+    from theory.arrays import InputError
+
+    wanted = [name for part in formats.split(",") if (name := part.strip().lower())]
+    known = [name for name in _venues.FORMATS if name in wanted]
+    unknown = sorted({*wanted} - {*known})
+    if unknown or not known:
+        raise InputError(f"--format {formats}: allowed are {', '.join(_venues.FORMATS)}, separated by commas")
+    if tex or "pgf" in known:
+        _venues.tex_system()
+    return Style(_venues.venue(venue).settings(column), tuple(known), tex)
+
+
+def time_of(name: str, full: bool) -> str:
+    """What is being computed, and about how long that takes, by its own account."""
+    from paper_figures import _make
+
+    seconds = _make.picture(name).ABOUT.seconds[full]
+    length = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{name}, about {length}" if seconds >= 2 else name
+
+
+def draw_results(run: Path, out: Path | None, style: "Style", imports: Sequence[Path]) -> None:
+    """Write the figures of one's own results."""
+    from experiments.store import Results
+    from paper_figures import _results
+
+    store, spec = opened(run, imports)
+    require_complete(spec, store)
+    for path in _results.save(Results(spec, store), out or store.figures, style):
+        print(f"wrote {path}")
+
+
+def describe(error: Exception) -> str:
+    """Why a figure could not be computed; what isn't bad input is an error of ours, with its traceback."""
+    from theory.arrays import InputError
+
+    if isinstance(error, InputError):
+        return str(error)
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def end_audit(outcomes: "Sequence[Outcome[Any]]", failed: Mapping[str, str]) -> None:
+    """Exit code 4 where figures could not be computed, 1 where a claim isn't as recorded."""
+    for name, error in failed.items():
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} figures could not be computed: {', '.join(failed)}", file=sys.stderr)
+        raise typer.Exit(4)
+    raise typer.Exit(0 if all(outcome.as_expected for outcome in outcomes) else 1)
 
 
 def results_folder(file: Path, full: bool = False) -> Path:

@@ -1,18 +1,20 @@
-"""What a figure claims: a sentence, a number read off its data, the number that a source predicts.
+"""What a figure claims: a sentence, the number that its source prints or predicts, the number measured here.
 
 A figure is only worth its place when the numbers in it are what its caption says: every claim is measured
-again each time the figure is made.
+again each time the figure is made, and the audit holds what is measured against what is recorded.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from experiments import evidence
-from experiments.evidence import NoFit, Relation, Status
-from theory.arrays import InputError
+from experiments.evidence import Estimate, NoFit, Relation, Status
+from theory.arrays import Array, InputError
 
 D = TypeVar("D")
 
@@ -21,52 +23,69 @@ D = TypeVar("D")
 class Claim(Generic[D]):
     """`measure`(data) is, up to `tolerance`, equal to (at most, at least) `predicted`.
 
-    expect: "refuted" where the sentence is a belief that the figure contradicts.
+    measure: a number that is known exactly, or an estimate with its interval, which all has to lie inside
+    predicted: the number printed in the source, or the one that follows from its sentence
+    expect: "refuted" where the sentence is wrong, "undecided" where it can't be told
+    finding: what is true instead, or why it can't be told; needed where `expect` isn't "supported"
     """
 
     sentence: str
     source: str
-    measure: Callable[[D], float]
+    measure: Callable[[D], float | Estimate]
     predicted: float
     tolerance: float = 0.0
     relation: Relation = "equals"
     expect: Status = "supported"
+    finding: str = ""
+
+    @property
+    def printed(self) -> str:
+        """What the number has to be: "0.5 ± 0.02", "at most 1"."""
+        sign = {"equals": "", "at_most": "at most ", "at_least": "at least "}[self.relation]
+        within = f" ± {self.tolerance:.3g}" if self.tolerance else ""
+        return f"{sign}{self.predicted:.6g}{within}"
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[D]):
-    """A claim, the number that was measured for it, and what that makes of it."""
+    """A claim, what was measured for it, and what that makes of it."""
 
     claim: Claim[D]
-    measured: float
+    estimate: Estimate
     status: Status
 
     @property
     def as_expected(self) -> bool:
         return self.status == self.claim.expect
 
+    @property
+    def measured(self) -> str:
+        """The number, with its interval where it is a statistical one."""
+        e = self.estimate
+        return f"{e.value:.6g}" if e.exact else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+    @property
+    def holds(self) -> str:
+        """What the audit says of it in a word or two."""
+        word = {"supported": "holds", "refuted": "fails", "undecided": "undecided"}[self.status]
+        return word if self.as_expected else f"{word}, NOT AS RECORDED"
+
     def __str__(self) -> str:
         c = self.claim
-        sign = {"equals": "", "at_most": "<= ", "at_least": ">= "}[c.relation]
-        within = f" ± {c.tolerance:g}" if c.tolerance else ""
-        holds = "holds" if self.status == "supported" else "fails"
-        mark = "" if self.as_expected else ", NOT AS RECORDED"
         recorded = ", as recorded" if self.as_expected and self.status != "supported" else ""
+        finding = f"; {c.finding}" if c.finding else ""
         return (
-            f"{holds}{recorded}{mark}: {c.sentence} ({c.source}): "
-            f"measured {self.measured:.6g}, predicted {sign}{c.predicted:.6g}{within}"
+            f"{self.holds}{recorded}: {c.sentence} ({c.source}): "
+            f"measured {self.measured}, predicted {c.printed}{finding}"
         )
 
 
 def judge(claim: Claim[D], data: D) -> Outcome[D]:
     """Measure a claim on the data of its figure."""
-    measured = float(claim.measure(data))
-    estimate = evidence.exact_estimate(measured)
-    return Outcome(
-        claim,
-        measured,
-        evidence.judge_value(estimate, claim.predicted, claim.tolerance, claim.relation).status,
-    )
+    measured = claim.measure(data)
+    estimate = measured if isinstance(measured, Estimate) else evidence.exact_estimate(float(measured))
+    verdict = evidence.judge_value(estimate, claim.predicted, claim.tolerance, claim.relation)
+    return Outcome(claim, estimate, verdict.status)
 
 
 def exponent(times: ArrayLike, risk: ArrayLike) -> evidence.Fit:
@@ -75,3 +94,10 @@ def exponent(times: ArrayLike, risk: ArrayLike) -> evidence.Fit:
     if isinstance(fit, NoFit):
         raise InputError(f"no exponent: {fit.reason}")
     return fit
+
+
+def mean_interval(runs: Array) -> tuple[Array, Array]:
+    """The 95 % pointwise interval (Student's t) of the mean of `runs` (R, …) over its first axis."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of diverged runs: inf − inf
+        reach = stats.t.ppf(0.975, len(runs) - 1) * runs.std(axis=0, ddof=1) / len(runs) ** 0.5
+        return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach

@@ -1,73 +1,154 @@
-"""Risks, losses and errors against the number of updates or epochs, for one's own results; and schedules that
-are only looked at.
+"""One's own results as figures: tables of what a run computed, written with pictures and scripts.
 
-One picture per problem, method and quantity: the risk where there is one, of networks the test error and the
-training loss. A panel per averaging (rows) and learning rate (columns), a colour per schedule at the longest
-horizon. Solid: the exact expected risk, or the mean of the runs where none is known. Band: 95 % pointwise
-interval of that mean. Dotted: the worst-case bound for the same iterate. Triangle: a rate that is claimed.
+`save` writes all there is, a figure per problem, method and quantity; `plot` one figure of one's own choice.
+Their pictures are drawn by `_curves`.
 """
 
 import itertools
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from experiments.spec import Quantity, Selector, is_network, quantities, select
+from experiments.spec import (
+    KINDS,
+    Quantity,
+    Spec,
+    quantities,
+    select,
+)
 from experiments.store import Curve, Results
-from paper_figures import _style
+from paper_figures import _curves, _venues
+from paper_figures._claims import mean_interval
+from paper_figures._make import Drawing, Png, Style, show, write
+from paper_figures._style import new_figure
+from paper_figures._table import table_of
 from theory.arrays import Array, InputError
+from theory.notation import parse
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-KEY = "Line: exact (or mean of runs). Band: 95 % pointwise interval of the mean. Dotted: worst-case bound."
-KEY_OF_RUNS = "Line: mean of runs. Band: 95 % pointwise interval of the mean."
+Axis: TypeAlias = Literal["problem", "method", "schedule", "averaging", "lr", "horizon"]
+Over: TypeAlias = Literal["step", "horizon", "lr"]
+AXES: tuple[Axis, ...] = get_args(Axis)
 DRAWN = frozenset[Quantity](("risk", "test_error", "train_loss"))
 """Of what is kept of the runs; the tables hold all of it."""
-SKY = 1e200
-"""A risk above is drawn as what it is, diverged: not at all."""
-COLUMNS = ("problem", "method", "schedule", "averaging", "lr", "t", "exact", "mean", "low", "high", "bound")
-LETTERS = 17
-"""Of the smallest text, per inch."""
+COLUMNS = (*AXES, "t", "exact", "mean", "low", "high", "bound")
 
 
-def save(results: Results, folder: Path) -> list[Path]:
-    """Write risk-1.pdf, .png and .csv, one set per problem, method and quantity; returns the paths.
+@dataclass(frozen=True)
+class Plot:
+    """What is drawn over what: `y` over `x`, a curve per value of `by`, a panel for each value of the rest.
 
-    What isn't drawn is in a .csv all the same.
+    x: "step" (updates, or epochs where the file counts those), "horizon" or "lr"; y is multiplied by
+    x^compensate. where: values of axes that are drawn; of others all are.
+    """
+
+    x: Over = "step"
+    y: Quantity = "risk"
+    by: Axis = "schedule"
+    compensate: float = 0.0
+    where: Mapping[Axis, object] = field(default_factory=dict)
+
+    @property
+    def column(self) -> str:
+        """The column of the table that x is."""
+        return "t" if self.x == "step" else self.x
+
+
+def save(results: Results, folder: Path, style: Style) -> list[Path]:
+    """Write risk-1 and so on as pictures, CSV and script, one set per problem, method and quantity.
+
+    What isn't drawn is in a .csv all the same. Returns the paths.
     """
     spec = results.spec
     written = []
     for number, (problem, method) in enumerate(itertools.product(spec.problems, spec.methods), 1):
         for quantity in quantities(problem):
-            data = {
-                (s, a, lr): curve_data(results, Curve(problem, method, s, a, lr, spec.longest), quantity)
-                for s, a, lr in itertools.product(spec.schedules, spec.averagings, spec.lr)
-            }
-            rows = (
-                [repr(problem), repr(method), repr(s), repr(a), lr, *line]
-                for (s, a, lr), columns in data.items()
-                for line in zip(*(column.tolist() for column in columns.values()), strict=True)
-            )
-            stem = folder / f"{quantity}-{number}"
+            chosen = Plot(y=quantity, where={"problem": problem, "method": method})
+            stem = folder / f"{quantity.replace('/', '_over_')}-{number}"
             if quantity in DRAWN:
-                written += _style.save_figure(draw(results, problem, method, data, quantity), stem)
-            written.append(_style.save_table(COLUMNS, rows, stem.with_suffix(".csv")))
+                written += plot(results, chosen, stem, style, titled=True)
+            else:
+                rows = table(results, chosen)
+                written.append(_venues.save_table(COLUMNS, rows, stem.with_suffix(".csv")))
     return written
+
+
+def plot(results: Results, chosen: Plot, stem: Path, style: Style, titled: bool = False) -> list[Path]:
+    """Write one figure: STEM.pdf and so on, STEM.csv and STEM.py. Returns the paths.
+
+    `titled`: with the file's title and the setting above; a paper's caption says these.
+    """
+    shared = setting(results.spec, chosen)
+    title = "\n".join([results.spec.title, shared]) if titled else ""
+    told = arguments(results, chosen, title)
+    title, caption = results.spec.title or stem.name, f"{shared}\n\n{(_curves.__doc__ or '').strip()}"
+    drawing = Drawing(Path(_curves.__file__), _curves.draw, title, caption, told)
+    return write(drawing, COLUMNS, table(results, chosen), stem, style)
+
+
+def show_results(
+    results: Results,
+    x: str = "step",
+    y: str | None = None,
+    by: str = "schedule",
+    compensate: float = 0.0,
+    where: Sequence[str] = (),
+) -> Png:
+    """One's own results as `ratelab plot` draws them, to be shown in a notebook."""
+    what = chosen(results.spec, x, y, by, compensate, where)
+    told = arguments(results, what, "")
+    return show(_curves.draw, table_of(COLUMNS, table(results, what)), told)
+
+
+def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
+    """The axes that panels differ by, down and across; InputError where there are more than two."""
+    free = [
+        axis for axis in AXES if axis not in (chosen.by, chosen.x) and len(_values(spec, chosen, axis)) > 1
+    ]
+    if chosen.by == chosen.x:
+        raise InputError(f"--x and --by are both {chosen.x}; give two different ones")
+    if len(free) > 2:
+        example = _values(spec, chosen, free[-1])[0]
+        raise InputError(
+            f"panels would differ in {', '.join(free)}, and a page has two directions; "
+            f'choose with --where, for example --where "{free[-1]}={example!r}"'
+        )
+    spare: list[Axis] = [axis for axis in ("averaging", "lr", "method", "problem") if axis not in free]
+    left = [axis for axis in spare if axis not in (chosen.by, chosen.x)]
+    if len(free) == 2:
+        return free[0], free[1]
+    if len(free) == 1:  # as panels abreast
+        return left[0], free[0]
+    return left[0], left[1]
+
+
+def table(results: Results, chosen: Plot) -> Iterator[tuple[object, ...]]:
+    """The rows of the CSV under `COLUMNS`: curves over t, or what they come to at the end of each horizon."""
+    spec = results.spec
+    axes = [_values(spec, chosen, axis) for axis in AXES]
+    for problem in axes[0]:
+        if chosen.y not in quantities(problem):
+            raise InputError(
+                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(quantities(problem))}"
+            )
+    for problem, method, schedule, averaging, lr, horizon in itertools.product(*axes):
+        curve = Curve(problem, method, schedule, averaging, lr, horizon)
+        columns = curve_data(results, curve, chosen.y)
+        lines = list(zip(*(column.tolist() for column in columns.values()), strict=True))
+        for line in lines if chosen.x == "step" else lines[-1:]:
+            yield repr(problem), repr(method), repr(schedule), repr(averaging), lr, horizon, *line
 
 
 def curve_data(results: Results, curve: Curve, quantity: Quantity = "risk") -> dict[str, Array]:
     """t, exact, mean, low, high, bound of one curve, each (K,); NaN where something isn't known."""
-    runs, exact, bound = results.runs(curve, quantity), results.exact(curve), results.bound(curve)
+    runs = results.runs(curve, quantity)
+    exact, bound = (results.exact(curve), results.bound(curve)) if quantity == "risk" else (None, None)
     unknown = np.full(runs.sizes["t"], np.nan)
     low = high = unknown
     if len(runs) > 1:
-        low, high = _style.mean_interval(runs.values)
+        low, high = mean_interval(runs.values)
     with np.errstate(over="ignore"):  # a sum of diverging runs
         mean = runs.values.mean(axis=0)
     return {
@@ -80,90 +161,120 @@ def curve_data(results: Results, curve: Curve, quantity: Quantity = "risk") -> d
     }
 
 
-def draw(
-    results: Results,
-    problem: Any,
-    method: Any,
-    data: Mapping[Any, Mapping[str, Array]],
-    quantity: Quantity = "risk",
-) -> Figure:
-    """The picture of one problem and method; `data` maps (schedule, averaging, lr) to `curve_data`."""
-    spec = results.spec
-    epochs = spec.clock == "epoch"
-    linear = epochs or spec.record_every is not None
-    first = 0 if linear else 1
-    looks = _style.looks(spec.schedules)
+def chosen(spec: Spec, x: str, y: str | None, by: str, compensate: float, where: Sequence[str]) -> Plot:
+    """A plot as the command line names it; InputError with what there is."""
+    xs: tuple[Over, ...] = get_args(Over)
+    over = next((name for name in xs if name == x), None)
+    if over is None:
+        raise InputError(f"--x {x} is unknown; allowed: {', '.join(xs)}")
+    axis = next((name for name in AXES if name == by), None)
+    if axis is None:
+        raise InputError(f"--by {by} is unknown; allowed: {', '.join(AXES)}")
+    if not np.isfinite(compensate):
+        raise InputError(f"--compensate is {compensate}; give a finite power of {x}")
+    kept = {name: None for problem in spec.problems for name in quantities(problem)}
+    usual: Quantity = "risk" if "risk" in kept else "test_error"
+    quantity = next((name for name in kept if name == (y or usual)), None)
+    if quantity is None:
+        raise InputError(f"--y {y} is not kept of this run; it has {', '.join(kept)}")
+    return Plot(over, quantity, axis, compensate, dict(_choice(spec, text) for text in where))
+
+
+def _choice(spec: Spec, text: str) -> tuple[Axis, object]:
+    """AXIS=VALUE as a value of the file's axis."""
+    name, _, content = text.partition("=")
+    axis = next((axis for axis in AXES if axis == name.strip()), None)
+    if axis is None:
+        raise InputError(f"--where {text}: {name!r} is no axis; allowed: {', '.join(AXES)}")
+    values = _values(spec, Plot(by="horizon"), axis)
+    wanted = _read(axis, content.strip(), values, spec)
+    if wanted is None:
+        known = "; ".join(spec.label(value) for value in values)
+        raise InputError(f"--where {text}: the file has no such {axis}; it has {known}")
+    return axis, wanted
+
+
+def _read(axis: Axis, text: str, values: Sequence[Any], spec: Spec) -> object:
+    for value in values:
+        if text in (spec.label(value), repr(value)):
+            return value
+    if axis in ("lr", "horizon"):
+        return next((value for value in values if text.replace("_", "") == f"{value:g}"), None)
+    try:
+        wanted = parse(text, axis)
+    except InputError:
+        return None
+    return next((value for value in values if value == wanted), None)
+
+
+def _values(spec: Spec, chosen: Plot, axis: Axis) -> Sequence[Any]:
+    """The values of an axis that are drawn; of horizons the longest, unless they are what is looked at."""
+    if axis in chosen.where:
+        return [chosen.where[axis]]
+    if axis == "horizon":
+        return sorted(spec.horizons) if "horizon" in (chosen.x, chosen.by) else [spec.longest]
+    if axis == "lr":
+        return spec.lr
+    values: Sequence[Any] = getattr(spec, next(key for key, kind in KINDS.items() if kind == axis))
+    return values
+
+
+def setting(spec: Spec, chosen: Plot) -> str:
+    """What all curves of a plot share: "Quadratic(…), SGD(), Last(), lr = 0.3 × 1/L"."""
+    shared = [axis for axis in AXES[:5] if axis != chosen.x and len(_values(spec, chosen, axis)) == 1]
     unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
-    rows, columns = len(spec.averagings), len(spec.lr)
-    width = max(_style.FULL, 0.8 + 2.2 * columns)
-    with _style.paper():
-        figure = _style.figure(width, 1.0 + 1.9 * rows)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for (r, averaging), (c, lr) in itertools.product(enumerate(spec.averagings), enumerate(spec.lr)):
-            panel = axes[r, c]
-            for schedule, look in zip(spec.schedules, looks, strict=True):
-                _draw_curve(panel, data[schedule, averaging, lr], look, spec.label(schedule), first)
-            low, high = _limits(data.values(), first, tight=linear or quantity != "risk")
-            panel.set(xscale="linear" if linear else "log", yscale="log", ylim=(low, high))
-            if high < 100 * low:  # too few powers of ten to read the axis by
-                panel.yaxis.set_major_locator(
-                    LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5)
-                )
-                panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-                panel.yaxis.set_minor_formatter(NullFormatter())
-            here = Selector(problem, method, averaging=averaging, lr=lr)
-            drawn = [_line(data[schedule, averaging, lr]) for schedule in spec.schedules]
-            times = next(iter(data.values()))["t"].astype(np.float64)
-            if quantity == "risk":
-                _draw_triangles(panel, _claimed(results, here), times, np.array(drawn))
-            panel.set_title(f"{spec.label(averaging)}, lr = {lr:g}{unit}")
-        for panel in axes[-1]:
-            panel.set_xlabel("epochs" if epochs else "updates t")
-            if epochs:
-                panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        for panel in axes[:, 0]:
-            panel.set_ylabel(quantity.replace("_", " "))
-        lines = (
-            spec.title,
-            f"{spec.label(problem)}, {spec.label(method)}",
-            KEY_OF_RUNS if is_network(problem) else KEY,
-        )
-        text = "\n".join(textwrap.fill(line, int(LETTERS * width)) for line in lines if line)
-        figure.suptitle(text, fontsize=7)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        abreast = max(1, int(LETTERS * width / (8 + max(map(len, labels)))))
-        figure.legend(handles, labels, loc="outside lower center", ncols=abreast)
-    return figure
+    return ", ".join(
+        f"lr = {value:g}{unit}" if axis == "lr" else spec.label(value)
+        for axis in shared
+        for value in _values(spec, chosen, axis)
+    )
 
 
-def _line(curve: Mapping[str, Array]) -> Array:
-    """What is drawn solid: the exact risk, or the mean of the runs where none is known."""
-    return curve["mean"] if np.isnan(curve["exact"]).all() else curve["exact"]
+def arguments(results: Results, chosen: Plot, title: str) -> dict[str, Any]:
+    """What `_curves.draw` is told, as values that can be written into a script."""
+    spec = results.spec
+    down, across = panels(spec, chosen)
+    epochs = spec.clock == "epoch"
+    linear = chosen.x == "step" and (epochs or spec.record_every is not None)
+    named = [value for axis in AXES[:4] for value in _values(spec, chosen, axis)]
+    labels = {repr(value): spec.label(value) for value in named if spec.label(value) != repr(value)}
+    unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
+    powers: list[tuple[str | float, str | float, float]] = []
+    if chosen.x == "step" and chosen.y == "risk":
+        powers = [
+            (_written(row), _written(column), power)
+            for row in _values(spec, chosen, down)
+            for column in _values(spec, chosen, across)
+            for power in claimed(results, {**chosen.where, down: row, across: column})
+        ]
+    symbol = {"t": "t", "lr": r"\eta", "horizon": "T"}[chosen.column]
+    factor = rf" $\times\ {symbol}^{{{chosen.compensate:g}}}$" if chosen.compensate else ""
+    xlabels = {
+        "t": "epochs" if epochs else "updates $t$",
+        "lr": f"lr, in units of {spec.lr_unit}" if unit else "lr",
+        "horizon": "horizon $T$",
+    }
+    return {
+        "title": title,
+        "x": chosen.column,
+        "by": chosen.by,
+        "down": down,
+        "across": across,
+        "labels": labels | ({"lr unit": unit} if unit else {}),
+        "xlabel": xlabels[chosen.column],
+        "ylabel": chosen.y.replace("_", " ") + factor,
+        "linear": linear,
+        "tight": linear or chosen.y != "risk",
+        "compensate": chosen.compensate,
+        "slopes": powers,
+    }
 
 
-def _draw_curve(panel: "Axes", curve: Mapping[str, Array], look: _style.Look, label: str, first: int) -> None:
-    shown = curve["t"] >= first
-    t, _, mean, low, high, bound = (np.where(v < SKY, v, np.nan)[shown] for v in curve.values())
-    panel.fill_between(t, np.maximum(low, 1e-3 * mean), high, color=look.colour, alpha=0.25, linewidth=0)
-    line = _line(curve)[shown]
-    panel.plot(t, np.where(line < SKY, line, np.nan), label=label, **look.line())
-    panel.plot(t, bound, color=look.colour, linestyle=":", linewidth=0.7)
+def _written(value: object) -> str | float:
+    return float(value) if isinstance(value, int | float) else repr(value)
 
 
-def _limits(curves: Iterable[Mapping[str, Array]], first: int, tight: bool) -> tuple[float, float]:
-    """Room for the risks; bounds may lie far above and are cut. Tight where there is nothing but them."""
-    drawn = [np.concatenate([c["exact"][c["t"] >= first], c["mean"][c["t"] >= first]]) for c in curves]
-    values = np.concatenate(drawn)
-    values = values[(values < SKY) & (values > 0)]
-    if not len(values):
-        return 1e-3, 1.0
-    low = float(values.min())
-    if tight:
-        return low / 1.3, min(1.3 * float(values.max()), 1e6 * low)
-    return low / 15, min(10 * float(values.max()), 1e12 * low)  # a run on its way out leaves the picture
-
-
-def _claimed(results: Results, panel: Selector) -> list[float]:
+def claimed(results: Results, panel: Mapping[Axis, object]) -> list[float]:
     """The powers that are claimed of any schedule in a panel; stalling has no slope to draw."""
     found = {
         claim.rate.power
@@ -171,33 +282,20 @@ def _claimed(results: Results, panel: Selector) -> list[float]:
         for row in select(results.spec, claim.select)
         if claim.rate is not None
         and claim.rate.power != 0
-        and all(
-            getattr(row, axis) == getattr(panel, axis) for axis in ("problem", "method", "averaging", "lr")
-        )
+        and all(getattr(row, axis) == value for axis, value in panel.items() if axis != "horizon")
     }
     return sorted(found)
-
-
-def _draw_triangles(axes: "Axes", powers: Iterable[float], times: Array, drawn: Array) -> None:
-    """A triangle per power, side by side, below everything drawn (curves, K) over the decade it spans."""
-    for place, power in enumerate(powers):
-        left = float(times[-1]) / 10 ** (1.0 + 1.1 * place)
-        under = (times >= left / 2) & (times <= 8 * left)
-        room = drawn[:, under] * (times[under] / left) ** power
-        room = room[np.isfinite(room) & (room > 0)]
-        if len(room):
-            _style.slope_triangle(axes, left, 0.5 * room.min(), -power, f"{-power:g}".replace("-", "−"))
 
 
 def save_preview(steps: Mapping[str, Array], path: Path) -> Path:
     """Write a picture of step sequences, legend -> (T,), in the format of the file's ending."""
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--out {path}: give a name that ends in .png, .pdf or .svg")
-    with _style.paper():
-        figure = _style.figure(_style.FULL, 2.6)
+    with _venues.printed(_venues.venue(_venues.DEFAULT).settings()):
+        figure = new_figure(2.6)
         panel = figure.subplots()
         for legend, values in steps.items():
             panel.plot(values, label=legend)
         panel.set(xlabel="update t", ylabel="step", ylim=(0, None))
         panel.legend()
-    return _style.save_picture(figure, path)
+        return _venues.save_picture(figure, path)

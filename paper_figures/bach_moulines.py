@@ -1,28 +1,32 @@
 r"""Averaging makes the constant of the step not matter, unless the step falls like 1/t: risk of SGD on x²/2.
 
 Steps C t^−½ (left) and C/t (right), C = 1/5, 1 and 5, for the last iterate (top) and the average of all
-iterates (bottom), after the picture of Bach and Moulines (2011). Noise N(0, 1), start at distance 1. Lines:
-the exact expected risk. Markers: the mean of 64 runs; bands: its 95 % pointwise interval. Triangles: the
-predicted slopes. With t^−½ the last iterate decays like t^−½ in proportion to C, and every average like
-1/(2t). With C/t the exponent is min(1, 2C), averaged or not: C = 1/5 is too small, and averaging doesn't
-rescue it. C = 5 first grows, by orders of magnitude.
+iterates (bottom), after the picture of Bach and Moulines (2011) on robustness to wrong constants. Noise N(0,
+1) on the gradient, start at distance 1. Lines: the exact expected risk. Markers: the mean of 64 runs; bands:
+its 95 % pointwise interval. Triangles: the predicted slopes.
+
+With t^−½ the last iterate decays like t^−½ in proportion to C, and every average like 1/(2t), whatever C.
+With C/t the exponent is min(1, 2C), averaged or not: C = 1/5 is too small, and averaging doesn't rescue it.
+C = 5 first multiplies the risk by a hundred; then it converges like 1/t, its average 2.5 times lower than its
+last iterate.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments import jumping
-from experiments.evidence import cross_check
+from experiments.evidence import Estimate, cross_check, mean_estimate
 from experiments.methods import SGD
-from paper_figures import _style
-from paper_figures._claims import Claim, exponent
+from paper_figures._about import About, Report, quiet
+from paper_figures._claims import Claim, exponent, mean_interval
+from paper_figures._style import look, new_figure, shade, slope_triangle
+from paper_figures._table import Table
 from problems import philox
 from problems.noise import Gaussian
 from problems.problem import exact_risk
@@ -33,14 +37,23 @@ from theory.arrays import Array, Integers, record_times
 from theory.averaging import Last, Uniform
 from theory.schedules import InversePower, multipliers
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ABOUT = About(
+    title="Robustness to the constant of the step",
+    group="Papers",
+    source="Bach and Moulines 2011, the figure on wrong constants",
+    link="https://papers.nips.cc/paper/2011/hash/40008b9a5380fcacce3976bf7c08af5b-Abstract.html",
+    topics=("averaging", "rates", "decay"),
+    seconds=(2, 2),
+)
+
 PROBLEM = Quadratic(Given((1.0,)), noise=Gaussian(1.0), initial=(1.0,))
 POWERS = (0.5, 1.0)
 CONSTANTS = (0.2, 1.0, 5.0)
-AVERAGINGS = (Last(), Uniform())
-
-_POWER_TEXT = {0.5: "t^{-1/2}", 1.0: "t^{-1}"}
-_CONSTANT_TEXT = {0.2: "1/5", 1.0: "1", 5.0: "5"}
-_AVERAGING_TEXT = ("last iterate", "average")
+AVERAGINGS = (("last iterate", Last()), ("average", Uniform()))
+HORIZON, RUNS = 10**6, 64
 
 
 @dataclass(frozen=True)
@@ -51,108 +64,127 @@ class Curves:
     exact: Array
     runs: Array
 
+    def exponent(self, power: int, constant: int, averaging: int) -> float:
+        """Of the exact risk over the last two decades."""
+        return exponent(self.times, self.exact[power, constant, averaging]).exponent
 
-def data(horizon: int = 10**6, runs: int = 64, seed: int = 0) -> Curves:
-    """Exact risk by the moments' recursion, runs by jumping from record to record."""
-    times = record_times(horizon, 121)[1:]
-    steps = np.stack([multipliers(InversePower(power), horizon) for power in POWERS])
-    mixings = [np.stack([averaging(row) for row in steps]) for averaging in AVERAGINGS]
+    def coefficients(self, averaging: int) -> Array:
+        """For steps C t^−½ the limit of t^½ E x²/(C/2), of the average t E x̄²: both should be 1; (3,)."""
+        scale = 2 * self.times[-1] ** (0.5, 1.0)[averaging] * self.exact[0, :, averaging, -1]
+        return np.asarray(scale / np.array(CONSTANTS) * 2 if averaging == 0 else scale)
+
+
+def data(full: bool = False, report: Report = quiet) -> Curves:
+    """Exact risk by the moments' recursion, runs by jumping from record to record; one size."""
+    times = record_times(HORIZON, 121)[1:]
+    steps = np.stack([multipliers(InversePower(power), HORIZON) for power in POWERS])
+    mixings = [np.stack([averaging(row) for row in steps]) for _, averaging in AVERAGINGS]
     lrs = np.array(CONSTANTS)
     exact = exact_risk(PROBLEM, steps, lrs, mixings, times)
     assert exact is not None
-    key = philox.stream_key(seed, repr(PROBLEM))
-    return Curves(
-        times, exact, jumping.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(runs))
-    )
+    report(1, 2)
+    key = philox.stream_key(0, repr(PROBLEM))
+    runs = jumping.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
+    report(2, 2)
+    return Curves(times, exact, runs)
 
 
-def draw(curves: Curves) -> Figure:
-    """Step exponents side by side, the last iterate above the average."""
-    low, high = _style.mean_interval(curves.runs)
-    mean = curves.runs.mean(axis=0)
-    with _style.paper():
-        figure = _style.figure(_style.FULL, 4.4)
-        axes = figure.subplots(2, 2, sharex=True, sharey=True)
-        for (a, s), panel in np.ndenumerate(axes):
-            for c in range(len(CONSTANTS)):
-                colour, marker = _colour(POWERS[s], c), _MARKERS[c]
-                shown = slice(4 + 4 * c, None, 16)
-                panel.fill_between(curves.times, low[s, c, a], high[s, c, a], color=colour, alpha=0.3, lw=0)
-                panel.plot(curves.times, curves.exact[s, c, a], color=colour, ls=_DASHES[c])
-                points = curves.times[shown], mean[s, c, a, shown]
-                panel.plot(*points, marker, color=colour, mec="white", mew=0.4)
-            panel.set(xscale="log", yscale="log", xlim=(1, curves.times[-1]), ylim=(1e-7, 1e4))
-            panel.set_title(f"{_AVERAGING_TEXT[a]}, $\\eta_t = C\\,{_POWER_TEXT[POWERS[s]]}$")
-        _style.slope_triangle(axes[0, 0], 2e4, 1.5e-5, -0.5, "$-1/2$")
-        _style.slope_triangle(axes[0, 1], 2e3, 2e-5, -1, "$-1$")
-        _style.slope_triangle(axes[0, 1], 3e4, 2.5e-2, -0.4, "$-2/5$", below=False)
-        _style.slope_triangle(axes[1, 0], 2e3, 2e-5, -1, "$-1$")
-        _style.slope_triangle(axes[1, 1], 2e3, 2e-5, -1, "$-1$")
-        _style.slope_triangle(axes[1, 1], 3e4, 4e-2, -0.4, "$-2/5$", below=False)
-        for panel in axes[1]:
-            panel.set_xlabel("updates $t$")
-        for panel in axes[:, 0]:
-            panel.set_ylabel("expected risk")
-        figure.legend(handles=_legend(len(curves.runs)), loc="outside lower center", ncols=3)
-    return figure
-
-
-_DASHES: tuple[Any, ...] = ((0, (1, 1)), "-", (0, (5, 1.5)))
-_MARKERS = "v^o"
-_SHADES = (0.3, 0.0, -0.5)
-
-
-def _colour(power: float, c: int) -> tuple[float, float, float]:
-    return _style.shade(_style.look(InversePower(power)).colour, _SHADES[c])
-
-
-def _legend(runs: int) -> list[Artist]:
-    entries: list[Artist] = []
-    for c, constant in enumerate(CONSTANTS):
-        line = Line2D(
-            [], [], marker=_MARKERS[c], mec="white", mew=0.4, label=f"$C = {_CONSTANT_TEXT[constant]}$"
-        )
-        line.set(color=_style.shade("#777777", _SHADES[c]), linestyle=_DASHES[c])
-        entries.append(line)
-    entries.append(Line2D([], [], color="0.4", label="line: exact expectation"))
-    entries.append(Line2D([], [], color="0.4", ls="", marker="o", label=f"marker: mean of {runs} runs"))
-    entries.append(Patch(color="0.4", alpha=0.3, lw=0, label="band: its 95 % pointwise interval"))
-    return [entries[i] for i in (0, 3, 1, 4, 2, 5)]
-
-
-COLUMNS = ("power", "constant", "averaging", "t", "exact", "mean", "low", "high")
+COLUMNS = ("schedule", "power", "constant", "averaging", "runs", "t", "exact", "mean", "low", "high")
 
 
 def rows(curves: Curves) -> Iterator[tuple[object, ...]]:
     """One row per curve and record."""
-    low, high = _style.mean_interval(curves.runs)
-    values = np.stack([curves.exact, curves.runs.mean(axis=0), low, high], axis=-1)
+    values = np.stack([curves.exact, curves.runs.mean(axis=0), *mean_interval(curves.runs)], axis=-1)
     for s, c, a in np.ndindex(values.shape[:3]):
+        curve = repr(InversePower(POWERS[s])), POWERS[s], CONSTANTS[c], AVERAGINGS[a][0], len(curves.runs)
         for t, line in zip(curves.times.tolist(), values[s, c, a].tolist(), strict=True):
-            yield POWERS[s], CONSTANTS[c], repr(AVERAGINGS[a]), t, *line
+            yield *curve, t, *line
+
+
+SHADES = {0.2: 0.35, 1.0: 0.0, 5.0: -0.55}
+MARKS = {0.2: ((0, (1, 1)), "v", "1/5"), 1.0: ("-", "^", "1"), 5.0: ((0, (5, 1.5)), "o", "5")}
+"""By the constant: how far from the schedule's colour; dash, marker and text."""
+
+
+def draw(table: Table) -> Figure:
+    """Step exponents side by side, the last iterate above the average."""
+    figure = new_figure(4.3)
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    for across, averaging in zip(axes, table.values("averaging"), strict=True):
+        for panel, power in zip(across, table.values("power"), strict=True):
+            _panel(panel, table.where("averaging", averaging).where("power", power))
+            steps = {0.5: "C\\,t^{-1/2}", 1.0: "C/t"}[power]
+            panel.set(title=f"{averaging}, $\\eta_t = {steps}$", xscale="log", yscale="log")
+            panel.set(xlim=(1, 1e6), ylim=(1e-7, 1e4), yticks=10.0 ** np.arange(-7, 5))
+            panel.set_yticklabels([f"$10^{{{k}}}$" if k % 2 == 0 else "" for k in range(-7, 5)])
+    slope_triangle(axes[0, 0], 2e4, 1.5e-5, -0.5, "$-1/2$")
+    slope_triangle(axes[1, 0], 2e3, 2e-5, -1, "$-1$")
+    for panel in axes[:, 1]:
+        slope_triangle(panel, 2e3, 2e-5, -1, "$-1$")
+        slope_triangle(panel, 3e4, 4e-2, -0.4, "$-2/5$", below=False)
+        panel.tick_params(labelleft=False)
+    for panel in axes[1]:
+        panel.set_xlabel("updates $t$")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("expected risk")
+    _legend(figure, int(table.first("runs")))
+    return figure
+
+
+def _panel(panel: "Axes", table: Table) -> None:
+    for k, ((schedule, constant), curve) in enumerate(table.groups("schedule", "constant")):
+        colour = shade(look(schedule).colour, SHADES[constant])
+        dash, marker, _ = MARKS[constant]
+        t, shown = curve["t"], slice(4 + 4 * k, None, 16)
+        panel.fill_between(t, curve["low"], curve["high"], color=colour, alpha=0.3, lw=0)
+        panel.plot(t, curve["exact"], color=colour, linestyle=dash)
+        panel.plot(t[shown], curve["mean"][shown], marker, color=colour, mec="white", mew=0.4)
+
+
+def _legend(figure: Figure, runs: int) -> None:
+    lines = [
+        Line2D([], [], color=shade("#777777", SHADES[constant]), ls=dash, marker=marker, mec="white", mew=0.4)
+        for constant, (dash, marker, _) in MARKS.items()
+    ]
+    kinds = [
+        Line2D([], [], color="0.4"),
+        Line2D([], [], color="0.4", ls="", marker="o"),
+        Patch(color="0.4", alpha=0.3, lw=0),
+    ]
+    names = [f"$C = {text}$" for _, _, text in MARKS.values()]
+    says = ["line: exact expectation", f"marker: mean of {runs} runs", "band: its 95 % pointwise interval"]
+    handles = [handle for pair in zip(lines, kinds, strict=True) for handle in pair]
+    labels = [label for pair in zip(names, says, strict=True) for label in pair]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
 
 
 _SOURCE = "Bach and Moulines 2011"
 
 
-def _exponent(s: int, c: int, a: int) -> Claim[Curves]:
+def _exponents(a: int) -> Claim[Curves]:
+    """Steps C t^−½: the constant doesn't enter the exponent."""
+    predicted = (rates.quadratic_last, rates.quadratic_averaged)[a](0.5, 1.0).power
+
+    def worst(d: Curves) -> float:
+        return max((d.exponent(0, c, a) for c in range(3)), key=lambda p: abs(p - predicted))
+
+    sentence = f"{AVERAGINGS[a][0]}, steps C t^-1/2: of the three exponents the one farthest off"
+    return Claim(sentence, _SOURCE, worst, predicted, tolerance=0.02)
+
+
+def _exponent(c: int, a: int) -> Claim[Curves]:
+    """Steps C/t: it does."""
     predict = (rates.quadratic_last, rates.quadratic_averaged)[a]
-    name = f"{_AVERAGING_TEXT[a]}, steps {CONSTANTS[c]:g} t^-{POWERS[s]:g}: the exponent"
-    predicted = predict(POWERS[s], 2 * CONSTANTS[c]).power
-    return Claim(
-        name, _SOURCE, lambda d: exponent(d.times, d.exact[s, c, a]).exponent, predicted, tolerance=0.02
-    )
+    sentence = f"{AVERAGINGS[a][0]}, steps {CONSTANTS[c]:g}/t: the exponent"
+    predicted = predict(1.0, 2 * CONSTANTS[c]).power
+    return Claim(sentence, _SOURCE, lambda d: d.exponent(1, c, a), predicted, tolerance=0.02)
 
 
-def _constant(c: int, a: int) -> Claim[Curves]:
-    """t^p · E x² at the end, for steps C t^-1/2."""
-    name = f"{_AVERAGING_TEXT[a]}, steps {CONSTANTS[c]:g} t^-0.5: t^{(0.5, 1)[a]:g} E x² at the end"
-    predicted = (CONSTANTS[c] / 2, 1.0)[a]
+def _coefficient(a: int, sentence: str, source: str) -> Claim[Curves]:
+    def worst(d: Curves) -> float:
+        return float(max(d.coefficients(a).tolist(), key=lambda ratio: abs(ratio - 1)))
 
-    def measure(d: Curves) -> float:
-        return float(d.times[-1] ** (0.5, 1.0)[a] * 2 * d.exact[0, c, a, -1])
-
-    return Claim(name, _SOURCE, measure, predicted, tolerance=0.01 * predicted)
+    return Claim(sentence, source, worst, 1.0, tolerance=0.01)
 
 
 def _disagreements(d: Curves) -> float:
@@ -162,16 +194,49 @@ def _disagreements(d: Curves) -> float:
     return sum(fault is not None for fault in found)
 
 
+def _of_runs(d: Curves) -> Estimate:
+    """t times the average's risk, over the last two decades and the three constants, steps C t^−½."""
+    late = d.times >= d.times[-1] / 100
+    return mean_estimate((d.times * d.runs[:, 0, :, 1])[..., late].mean(axis=(1, 2)))
+
+
 CLAIMS: tuple[Claim[Curves], ...] = (
-    *(_exponent(s, c, a) for s in range(2) for c in range(3) for a in range(2)),
-    *(_constant(c, a) for a in range(2) for c in range(3)),
+    _exponents(0),
+    _exponents(1),
+    *(_exponent(c, a) for c in range(3) for a in range(2)),
+    _coefficient(0, "last iterate, steps C t^-1/2: t^1/2 E x²/(C/2) at the end, the C farthest off", _SOURCE),
+    _coefficient(
+        1, "average, steps C t^-1/2: t E x² at the end, the C farthest off", "Polyak and Juditsky 1992"
+    ),
+    Claim(
+        "the runs' averages, steps C t^-1/2: mean of t times the risk",
+        "Polyak and Juditsky 1992",
+        _of_runs,
+        0.5,
+        0.15,
+    ),
+    Claim(
+        "steps 5/t: the last iterate's risk first grows, to at most so many times the start's",
+        "Bach and Moulines 2011 for the sentence; 98.5 by hand, after two updates",
+        lambda d: float(d.exact[1, 2, 0].max() / 0.5),
+        98.5,
+        tolerance=1e-6,
+    ),
+    Claim(
+        "steps 5/t: the last iterate's risk over the average's, at the end",
+        "derived here: t E x² -> C²/(2C - 1) and 2C/(2C - 1)",
+        lambda d: float(d.exact[1, 2, 0, -1] / d.exact[1, 2, 1, -1]),
+        2.5,
+        tolerance=0.01,
+    ),
     Claim(
         "averaging rescues a small constant: the average of 0.2/t steps decays like 1/t",
         "a hope; Bach and Moulines 2011 say otherwise",
-        lambda d: exponent(d.times, d.exact[1, 0, 1]).exponent,
+        lambda d: d.exponent(1, 0, 1),
         1.0,
         tolerance=0.02,
         expect="refuted",
+        finding="its exponent is that of its last iterate, min(1, 2C) = 0.4",
     ),
-    Claim("runs at odds with the exact risk", "two engines, one law", _disagreements, 0.0),
+    Claim("curves whose runs are at odds with the exact risk", "two engines, one law", _disagreements, 0.0),
 )

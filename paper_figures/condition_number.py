@@ -27,14 +27,25 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from experiments.evidence import slope_weights
-from paper_figures import _style
+from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim
+from paper_figures._style import look, new_figure, slope_triangle
+from paper_figures._table import Table
 from problems.noise import Gaussian
 from problems.problem import exact_risk
 from problems.quadratic import Quadratic
 from problems.spectra import LogUniform
 from theory.arrays import Array, Integers, record_times
 from theory.schedules import Constant, Cosine, InversePower, Linear, Schedule, facts, multipliers
+
+ABOUT = About(
+    title="Updates to a target against the condition number",
+    group="Papers",
+    source="derived here; rates of the last iterate as in Bach and Moulines 2011",
+    link="https://papers.nips.cc/paper/2011/hash/40008b9a5380fcacce3976bf7c08af5b-Abstract.html",
+    topics=("condition number", "decay", "rates"),
+    seconds=(6, 30),
+)
 
 SCHEDULES: tuple[tuple[str, Schedule, float], ...] = (
     ("constant", Constant(), 0.0),
@@ -82,12 +93,13 @@ def predicted(q: float) -> Array:
     return np.array(CONDITION_NUMBERS) ** (1 / (q + 1)) * np.array(sums) if q else np.array(CONDITION_NUMBERS)
 
 
-def data() -> Costs:
-    """All schedules at all condition numbers."""
-    found = [
-        [fewest(problem(kappa), schedule) for kappa in CONDITION_NUMBERS] for _, schedule, _ in SCHEDULES
-    ]
-    updates, lrs = np.moveaxis(np.array(found), 2, 0)
+def data(full: bool = False, report: Report = quiet) -> Costs:
+    """All schedules at all condition numbers; the full form is the quick one."""
+    found = np.empty((len(SCHEDULES), len(CONDITION_NUMBERS), 2))
+    for done, (i, k) in enumerate(np.ndindex(found.shape[:2])):
+        found[i, k] = fewest(problem(CONDITION_NUMBERS[k]), SCHEDULES[i][1])
+        report(done + 1, len(found) * len(CONDITION_NUMBERS))
+    updates, lrs = np.moveaxis(found, 2, 0)
     return Costs(updates, lrs)
 
 
@@ -148,42 +160,45 @@ def _around(lrs: Array, best: int) -> Array:
     return np.geomspace(lrs[max(best - 1, 0)], lrs[min(best + 1, len(lrs) - 1)], 13)
 
 
-def draw(costs: Costs) -> Figure:
-    """Updates on the left, their lr on the right."""
-    with _style.paper():
-        figure = _style.figure(_style.FULL, 3.0)
-        left, right = figure.subplots(1, 2)
-        for i, (name, schedule, q) in enumerate(SCHEDULES):
-            look, shape = _style.look(schedule), predicted(q)
-            left.plot(
-                CONDITION_NUMBERS, shape / shape[-1] * costs.updates[i, -1], ":", color=look.colour, lw=0.7
-            )
-            label = f"{name}: slope {costs.slope(i):.2f}, predicted {_slope(shape):.2f}"
-            style = {**look.line(), "marker": look.marker}
-            if name == "cosine":  # lies on the line of linear
-                style |= {"mfc": "none", "ms": 5.5}
-            left.plot(CONDITION_NUMBERS, costs.updates[i], label=label, **style)
-            right.plot(CONDITION_NUMBERS, costs.lrs[i], **style)
-        left.plot([], [], ":", color="0.4", lw=0.7, label="predicted shape, through the last point")
-        _style.slope_triangle(left, 150, 2e3, 1.0, "$1$", decades=0.5)
-        _style.slope_triangle(right, 100, 0.5, 0.5, "$1/2$", decades=0.5)
-        left.set(ylabel=f"updates to risk $10^{{{round(math.log10(TARGET))}}}$", xscale="log", yscale="log")
-        right.set(ylabel="best lr, in units of $1/L$", xscale="log", yscale="log")
-        for panel in (left, right):
-            panel.set_xlabel(r"condition number $\kappa$")
-        figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-COLUMNS = ("schedule", "condition_number", "updates", "lr", "predicted_shape")
+COLUMNS = ("schedule", "name", "condition_number", "updates", "lr", "shape", "slope", "shape_slope")
 
 
 def rows(costs: Costs) -> Iterator[tuple[object, ...]]:
-    """One row per schedule and condition number; the predicted shape is scaled to the last point."""
-    for i, (_, schedule, q) in enumerate(SCHEDULES):
+    """One row per schedule and condition number; the predicted shape goes through the last point."""
+    for i, (name, schedule, q) in enumerate(SCHEDULES):
         shape = predicted(q) / predicted(q)[-1] * costs.updates[i, -1]
+        slopes = costs.slope(i), _slope(shape)
         for kappa, *numbers in zip(CONDITION_NUMBERS, costs.updates[i], costs.lrs[i], shape, strict=True):
-            yield repr(schedule), kappa, *map(float, numbers)
+            yield repr(schedule), name, kappa, *map(float, numbers), *slopes
+
+
+def draw(table: Table) -> Figure:
+    """Updates on the left, their lr on the right."""
+    figure = new_figure(3.0)
+    left, right = figure.subplots(1, 2)
+    for (schedule, name), curve in table.groups("schedule", "name"):
+        style = look(schedule).line() | {"marker": look(schedule).marker}
+        if name == "cosine":  # lies on the line of linear
+            style |= {"mfc": "none", "ms": 5.5}
+        kappa, slope, shape_slope = (
+            curve["condition_number"],
+            curve.first("slope"),
+            curve.first("shape_slope"),
+        )
+        left.plot(kappa, curve["shape"], ":", color=look(schedule).colour, lw=0.7)
+        left.plot(
+            kappa, curve["updates"], label=f"{name}: slope {slope:.2f}, predicted {shape_slope:.2f}", **style
+        )
+        right.plot(kappa, curve["lr"], **style)
+    left.plot([], [], ":", color="0.4", lw=0.7, label="predicted shape, through the last point")
+    slope_triangle(left, 150, 2e3, 1.0, "$1$", decades=0.5)
+    slope_triangle(right, 100, 0.5, 0.5, "$1/2$", decades=0.5)
+    left.set(ylabel="updates to risk $10^{-3}$", xscale="log", yscale="log")
+    right.set(ylabel="best lr, in units of $1/L$", xscale="log", yscale="log")
+    for panel in (left, right):
+        panel.set_xlabel(r"condition number $\kappa$")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
 
 
 _CAPTION = "derived in the caption"

@@ -16,19 +16,17 @@ evaluation when they are read, so a stale or damaged file costs time and cannot 
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, eigh
 
+from theory import cache
 from theory.arrays import Array, InputError, Integers
 from theory.threads import serial_products
 
@@ -408,33 +406,12 @@ def _kept(key: str, find: Callable[[], Array], certified: Callable[[Array], Mini
     The folder is minima/ in the user's cache, or in the folder that RATELAB_CACHE names. Products stay on one
     thread: the same digits whatever the number of cores, and no waiting where other processes hold them.
     """
-    folder = os.environ.get("RATELAB_CACHE")
-    if not folder:
-        import pooch
-
-        folder = str(pooch.os_cache("ratelab"))
-    path = Path(folder) / "minima" / f"{key}.npy"
+    path = cache.folder("minima") / f"{key}.npy"
     # no file, or not this minimum's witness: damaged bytes can trip numpy in any way
     with suppress(Exception), np.errstate(all="ignore"), serial_products(), path.open("rb") as file:
         return certified(np.lib.format.read_array(file, allow_pickle=False).astype(np.float64))
     with serial_products():
         witness = find()
         minimum = certified(witness)
-    _write(path, witness)
+    cache.write_array(path, witness)
     return minimum
-
-
-def _write(path: Path, witness: Array) -> None:
-    """The file, all at once or not at all; without a word where the folder cannot be written to."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                np.lib.format.write_array(file, witness.astype("<f8", copy=False), allow_pickle=False)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError:
-        return

@@ -88,12 +88,12 @@ def test_from_a_file_to_a_verdict_and_a_figure(shell: Shell) -> None:
     drawn = shell("figure", "results/tiny")
     assert drawn.code == 0
     names = {path.name for path in Path("results/tiny/figures").iterdir()}
-    assert names == {"risk-1.pdf", "risk-1.png", "risk-1.csv"}
+    assert names == {"risk-1.pdf", "risk-1.png", "risk-1.csv", "risk-1.py"}
     before = Path("results/tiny/figures/risk-1.pdf").read_bytes()
     shell("figure", "results/tiny", "--out", "again")
     assert Path("again/risk-1.pdf").read_bytes() == before
     lines = Path("again/risk-1.csv").read_text().splitlines()
-    assert lines[0] == "problem,method,schedule,averaging,lr,t,exact,mean,low,high,bound"
+    assert lines[0] == "problem,method,schedule,averaging,lr,horizon,t,exact,mean,low,high,bound"
     assert len(lines) > 2 * 40
 
 
@@ -181,6 +181,9 @@ def test_bad_arguments(shell: Shell) -> None:
         ("verdict", "absent"),
         ("status", "absent"),
         ("figure", "absent"),
+        ("plot", "absent"),
+        ("audit", "absent"),
+        ("gallery", "absent"),
         ("list", "absent"),
         ("preview", "Cosnie()"),
         ("preview", "Cosine()", "--horizon", "0"),
@@ -318,7 +321,18 @@ def test_doctor_notices_a_stranger(shell: Shell, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_command_has_help_with_an_example(shell: Shell) -> None:
-    for command in ("init", "preview", "run", "status", "verdict", "figure", "list"):
+    for command in (
+        "init",
+        "preview",
+        "run",
+        "status",
+        "verdict",
+        "figure",
+        "plot",
+        "audit",
+        "gallery",
+        "list",
+    ):
         said = shell(command, "--help")
         assert said.code == 0
         assert f"ratelab {command}" in said.out.replace("\n", " ")

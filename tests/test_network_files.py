@@ -3,7 +3,7 @@ judged and drawn. The results are made here, of numbers whose verdicts are known
 """
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from experiments.evidence import Estimate, Fit
 from experiments.methods import TorchMomentum
 from experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
 from experiments.store import Curve, Results, Store
-from paper_figures import _results
+from paper_figures import _curves, _results, _venues
+from paper_figures._make import Style
+from paper_figures._table import table_of
 from problems.networks import MLP, LeNet, LinearClassifier, Network, Split
 from theory import Constant, Cosine, InputError, Last, Linear, Rate, Tail, Warmup
 from theory.arrays import Array
@@ -453,8 +455,10 @@ def test_costs_grow_with_what_is_done() -> None:
 
 
 def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
-    written = _results.save(results, tmp_path)
-    drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in ("pdf", "png")}
+    style = Style(_venues.venue("icml").settings())
+    written = _results.save(results, tmp_path, style)
+    endings = ("pdf", "png", "py")
+    drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in endings}
     tables = {f"{name}-1.csv" for name in quantities(PERCEPTRON)}
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == drawn | tables
     with (tmp_path / "test_error-1.csv").open(newline="", encoding="utf-8") as file:
@@ -462,28 +466,25 @@ def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
     assert len(lines) == 2 * 2 * 5
     row = next(x for x in lines if x["schedule"] == repr(Linear()) and x["lr"] == "0.3" and x["t"] == "4")
     assert float(row["mean"]) == pytest.approx(end(results, Linear(), 0.3, "test_error").mean())
-    assert row["exact"] == "nan"
+    assert row["exact"] == ""
 
 
 def test_a_figure_of_a_network_says_what_it_shows(results: Results) -> None:
-    data: Mapping[tuple[object, ...], Mapping[str, Array]] = {
-        (s, a, lr): _results.curve_data(
-            results, Curve(PERCEPTRON, TorchMomentum(), s, a, lr, 4), "test_error"
-        )
-        for s in SPEC.schedules
-        for a in SPEC.averagings
-        for lr in SPEC.lr
-    }
-    figure = _results.draw(results, PERCEPTRON, TorchMomentum(), data, "test_error")
-    figure.draw_without_rendering()
+    chosen = _results.Plot(y="test_error")
+    table = table_of(_results.COLUMNS, _results.table(results, chosen))
+    told = _results.arguments(results, chosen, "a title")
+    with _venues.printed(_venues.venue("icml").settings()):
+        figure = _curves.draw(table, **told)
+        figure.draw_without_rendering()
     panel = figure.axes[0]
     assert (panel.get_xscale(), panel.get_xlabel(), panel.get_ylabel()) == ("linear", "epochs", "test error")
     assert np.asarray(panel.lines[0].get_xdata())[0] == 0
     (legend,) = figure.legends
     assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
-    title = figure.get_suptitle()
-    assert "mean of runs" in title
-    assert "exact" not in title
+    said = [text.get_text() for text in legend.get_texts()]
+    assert "line: mean of runs" in said
+    assert "line: exact" not in said
+    assert figure.get_suptitle() == "a title"
 
 
 def test_tail_averages_are_no_anytime_ones_in_epochs_either() -> None:

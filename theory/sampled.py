@@ -8,9 +8,7 @@ its digest.
 """
 
 import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +16,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import ArrayLike
 
+from theory import cache
 from theory.arrays import Array, InputError, nonnegative
 from theory.notation import value
 from theory.schedules import Facts, HorizonError, Monotone
@@ -61,7 +60,7 @@ class Values:
             raise InputError(f"numbers have shape {array.shape}; give one row, shape (T,)")
         digest = _digest(array)
         _keep(digest, array)
-        _write(_path(digest), array)
+        cache.write_array(_path(digest), array)
         return cls(digest, len(array))
 
     def __call__(self, horizon: int, /) -> Array:
@@ -101,28 +100,7 @@ def _keep(digest: str, array: Array) -> None:
 
 
 def _path(digest: str) -> Path:
-    folder = os.environ.get("RATELAB_CACHE")
-    if not folder:
-        import pooch
-
-        folder = str(pooch.os_cache("ratelab"))
-    return Path(folder) / "values" / f"{digest}.npy"
-
-
-def _write(path: Path, array: Array) -> None:
-    """The file, all at once or not at all; without a word where the folder cannot be written to."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                np.lib.format.write_array(file, array.astype("<f8", copy=False), allow_pickle=False)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError:
-        return
+    return cache.folder("values") / f"{digest}.npy"
 
 
 def _read(path: Path) -> Array:

@@ -1,0 +1,128 @@
+"""The gallery page: a static folder that opens from disk, without a server or a network.
+
+An index with thumbnails, to be filtered by source, topic and what became of the claims; a page per figure
+with picture, caption, claims, data, code and the command that makes it; the audit as a table. The pages are
+`_*.jinja`; they hold their style and their few lines of script, so that nothing has to be found.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.image import imread
+
+from paper_figures import _make, _venues
+from paper_figures._about import About, Report, quiet
+from paper_figures._claims import Outcome
+from paper_figures._make import Style
+from paper_figures._table import read_table
+
+FORMATS: tuple[_venues.Format, ...] = ("pdf", "svg", "png")
+THUMBNAIL = 90
+"""Dots per inch of the pictures of the index."""
+SHOWN = 8
+"""Rows of the data that a page shows; the file has all."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of the gallery: what it says of itself, and what was measured."""
+
+    name: str
+    about: About
+    title: str
+    caption: str
+    outcomes: tuple[Outcome[Any], ...]
+    full: bool
+
+    @property
+    def paragraphs(self) -> list[tuple[bool, str]]:
+        """(whether it is a formula, text) of every paragraph of the caption."""
+        parts = [part for part in self.caption.split("\n\n") if part.strip()]
+        return [
+            (part.startswith(" "), part if part.startswith(" ") else " ".join(part.split())) for part in parts
+        ]
+
+    @property
+    def command(self) -> str:
+        return f"ratelab figure {self.name}" + (" --full" if self.full else "")
+
+    @property
+    def wrong(self) -> int:
+        """How many of its claims fail."""
+        return sum(outcome.status == "refuted" for outcome in self.outcomes)
+
+    @property
+    def tags(self) -> str:
+        """What the index is filtered by."""
+        return "|".join([self.about.group, *self.about.topics, *(["claims that fail"] if self.wrong else [])])
+
+
+def entry(name: str, folder: Path, full: bool = False, report: Report = quiet) -> Entry:
+    """Compute one figure and write its files, thumbnail included, in `folder`."""
+    module = _make.picture(name)
+    computed, outcomes = _make.measure(name, full, report)
+    settings = _venues.venue(_venues.DEFAULT).settings()
+    *_, csv_file, _ = _make.save(name, computed, folder / "figures", Style(settings, FORMATS))
+    with _venues.printed(settings | {"savefig.dpi": THUMBNAIL}):
+        _venues.save_picture(module.draw(read_table(csv_file)), folder / "thumbnails" / f"{name}.png")
+    title, _, rest = _make.caption(module).partition("\n")
+    return Entry(name, module.ABOUT, title, rest.strip("\n"), tuple(outcomes), full)
+
+
+def write(entries: Sequence[Entry], folder: Path, full: bool = False) -> Path:
+    """Write the pages over the files of these figures; returns the path of the index."""
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    outcomes = [outcome for shown in entries for outcome in shown.outcomes]
+    shared = {
+        "entries": entries,
+        "full": full,
+        "count": _make.count(outcomes),
+        "groups": _occurring([shown.about.group for shown in entries]),
+        "topics": sorted({topic for shown in entries for topic in shown.about.topics}),
+    }
+    for number, shown in enumerate(entries):
+        around = {"before": entries[number - 1], "after": entries[(number + 1) % len(entries)]}
+        text = pages.get_template("_figure.jinja").render(
+            **shared, **around, entry=shown, **_files(shown.name, folder)
+        )
+        _venues.save_text(text, folder / f"{shown.name}.html")
+    _venues.save_text(pages.get_template("_audit.jinja").render(**shared), folder / "audit.html")
+    sizes = {shown.name: _size(folder / "thumbnails" / f"{shown.name}.png") for shown in entries}
+    return _venues.save_text(
+        pages.get_template("_index.jinja").render(**shared, sizes=sizes), folder / "index.html"
+    )
+
+
+def _occurring(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _files(name: str, folder: Path) -> dict[str, Any]:
+    """What a page shows of a figure's files."""
+    stem = folder / "figures" / name
+    with stem.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return {
+        "size": _size(stem.with_suffix(".png")),
+        "header": header,
+        "rows": rows[:SHOWN],
+        "length": len(rows),
+        "kilobytes": max(1, round(stem.with_suffix(".csv").stat().st_size / 1000)),
+        "code": stem.with_suffix(".py").read_text(encoding="utf-8"),
+        "formats": FORMATS,
+    }
+
+
+def _size(path: Path) -> tuple[int, int]:
+    height, width = imread(path).shape[:2]
+    return width, height

@@ -1,0 +1,184 @@
+"""Figures are found, computed, drawn and written, and their claims measured.
+
+The folder is the registry: every module of paper_figures whose name doesn't start with an underscore is a
+figure. Its docstring is the caption; it has `ABOUT`, `data(full, report) -> D`, the CSV's `COLUMNS` and
+`rows(D)`, `draw(Table) -> Figure`, and `CLAIMS`. A figure NAME is written as NAME.csv, pictures, and NAME.py,
+which draws them again from the CSV.
+"""
+
+import difflib
+import importlib
+import inspect
+import io
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from matplotlib.figure import Figure
+
+from paper_figures import _script, _venues
+from paper_figures._about import About, Report, quiet
+from paper_figures._claims import Claim, Outcome, judge
+from paper_figures._table import Table, read_table, table_of
+from paper_figures._venues import Format
+from theory.arrays import InputError
+
+
+class Picture(Protocol):
+    """What a figure's module is."""
+
+    __doc__: str | None
+    __file__: str
+    ABOUT: About
+    COLUMNS: Sequence[str]
+    CLAIMS: Sequence[Claim[Any]]
+
+    def data(self, full: bool = False, report: Report = quiet) -> Any:
+        """Everything that is drawn and claimed, computed: at quick size, or as large as its source has it."""
+
+    def rows(self, data: Any, /) -> Iterable[tuple[object, ...]]:
+        """`data` as a table under `COLUMNS`: all that `draw` needs."""
+
+    def draw(self, table: Table, /) -> Figure:
+        """The picture of the table."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a figure is written: the settings of its venue, the formats, and whether LaTeX sets its text."""
+
+    settings: Mapping[str, Any]
+    formats: tuple[Format, ...] = ("pdf", "png")
+    tex: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A figure that was made: the files, the claims, and how long it took."""
+
+    name: str
+    written: list[Path]
+    outcomes: list[Outcome[Any]]
+    seconds: float
+
+    @property
+    def as_expected(self) -> bool:
+        return all(outcome.as_expected for outcome in self.outcomes)
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.seconds:.1f} s"]
+        lines += [f"  wrote {path}" for path in self.written]
+        return "\n".join(lines + [f"  {outcome}" for outcome in self.outcomes])
+
+
+def find() -> list[str]:
+    """The names of all figures."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def picture(name: str) -> Picture:
+    """The module of a figure; InputError with the nearest name where there is none."""
+    if name not in find():
+        near = difflib.get_close_matches(name, find(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"no figure is called {name!r}; {hint}figures: {', '.join(find())}")
+    return cast(Picture, importlib.import_module(f"paper_figures.{name}"))
+
+
+def caption(module: Picture) -> str:
+    """The docstring of a figure's module."""
+    return inspect.cleandoc(module.__doc__ or "")
+
+
+def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Any, list[Outcome[Any]]]:
+    """The data of a figure, and its claims judged on it."""
+    module = picture(name)
+    computed = module.data(full, report)
+    return computed, [judge(claim, computed) for claim in module.CLAIMS]
+
+
+def count(outcomes: Sequence[Outcome[Any]]) -> str:
+    """How many claims hold, how many don't, and whether all is as recorded."""
+    told = [sum(o.status == status for o in outcomes) for status in ("supported", "refuted", "undecided")]
+    surprises = sum(not o.as_expected for o in outcomes)
+    return (
+        f"{len(outcomes)} claims: {told[0]} hold, {told[1]} fail, {told[2]} undecided; "
+        f"{surprises} not as recorded"
+    )
+
+
+def make(name: str, out: Path, style: Style, full: bool = False, report: Report = quiet) -> Made:
+    """Compute, draw and write one figure in `out`, and measure its claims."""
+    start = time.monotonic()
+    computed, outcomes = measure(name, full, report)
+    return Made(name, save(name, computed, out, style), outcomes, time.monotonic() - start)
+
+
+def save(name: str, computed: Any, out: Path, style: Style) -> list[Path]:
+    """Write the files of a figure whose data is there already: pictures, CSV and script."""
+    module = picture(name)
+    title, _, rest = caption(module).partition("\n")
+    drawing = Drawing(Path(module.__file__), module.draw, title, rest.strip())
+    return write(drawing, module.COLUMNS, module.rows(computed), out / name, style)
+
+
+@dataclass(frozen=True)
+class Png:
+    """A picture that a notebook shows by itself."""
+
+    content: bytes
+
+    def _repr_png_(self) -> bytes:
+        return self.content
+
+
+def show_figure(name: str, full: bool = False) -> Png:
+    """A figure of the gallery, computed and drawn, to be shown in a notebook; InputError for no such name."""
+    module = picture(name)
+    return show(module.draw, table_of(module.COLUMNS, module.rows(module.data(full))))
+
+
+def show(draw: Callable[..., Figure], table: Table, arguments: Mapping[str, Any] | None = None) -> Png:
+    """What `draw` makes of a table, at the size of a page and 150 dots per inch."""
+    with _venues.printed(_venues.venue(_venues.DEFAULT).settings()):
+        file = io.BytesIO()
+        draw(table, **(arguments or {})).savefig(file, format="png", dpi=150)
+    return Png(file.getvalue())
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a table is drawn: the function, its file, its arguments, and what its script says on top."""
+
+    file: Path
+    draw: Callable[..., Figure]
+    title: str
+    caption: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write(
+    drawing: Drawing,
+    columns: Sequence[str],
+    rows: Iterable[tuple[object, ...]],
+    stem: Path,
+    style: Style,
+) -> list[Path]:
+    """Write STEM.csv, the pictures drawn from it, and STEM.py, which draws them again; returns the paths."""
+
+    def beside(ending: str) -> Path:
+        return stem.with_name(f"{stem.name}.{ending}")
+
+    csv = _venues.save_table(columns, rows, beside("csv"))
+    table = read_table(csv)
+    with _venues.printed(style.settings):  # drawn anew for each: saving a figure moves its layout a little
+        pictures = [
+            _venues.save_picture(drawing.draw(table, **drawing.arguments), beside(ending), style.tex)
+            for ending in style.formats
+        ]
+    script = _script.standalone(
+        drawing.file, stem.name, drawing.title, drawing.caption, style.settings, drawing.arguments
+    )
+    return [*pictures, csv, _venues.save_text(script, beside("py"))]

@@ -1,0 +1,82 @@
+"""A table of named columns, as a figure's CSV holds it.
+
+A figure is drawn from its CSV and from nothing else, so that what is seen can be read off, and so that the
+script beside the CSV draws the same picture: this file is copied into that script.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one length by name: numbers, or text where an entry is no number; no entry is NaN."""
+
+    columns: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """The numbers of a column, (rows,)."""
+        return self.columns[name]
+
+    def text(self, name: str) -> list[str]:
+        """The entries of a column of text."""
+        return [str(entry) for entry in self.columns[name]]
+
+    def where(self, name: str, value: str | float) -> "Table":
+        """The rows that have `value` in a column."""
+        return self._rows(self.columns[name] == value)
+
+    def above(self, name: str, value: float) -> "Table":
+        """The rows that have more than `value` in a column."""
+        return self._rows(self.columns[name] > value)
+
+    def groups(self, *names: str) -> Iterator[tuple[Any, "Table"]]:
+        """(value, rows) for each value of a column, of several ((value, ...), rows), as they first occur."""
+        keys = list(zip(*(self.columns[name].tolist() for name in names), strict=True))
+        found: dict[Any, int] = {}
+        number = np.array([found.setdefault(key, len(found)) for key in keys], dtype=int)
+        for key, k in found.items():
+            yield key[0] if len(names) == 1 else key, self._rows(number == k)
+
+    def values(self, name: str) -> list[Any]:
+        """The different entries of a column, as they first occur."""
+        return list(dict.fromkeys(self.columns[name].tolist()))
+
+    def first(self, name: str) -> Any:
+        """The entry of the first row."""
+        return self.columns[name].tolist()[0]
+
+    def _rows(self, chosen: NDArray[np.bool_]) -> "Table":
+        return Table({name: column[chosen] for name, column in self.columns.items()})
+
+
+def column(entries: Sequence[str]) -> NDArray[Any]:
+    """Numbers if all entries are (an empty one is NaN), otherwise text."""
+    try:
+        return np.array([float(entry) if entry else np.nan for entry in entries])
+    except ValueError:
+        return np.array(entries, dtype=object)
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
+    """The table that `read_table` finds where these rows were written."""
+    entries = zip(*([str(entry) for entry in row] for row in rows), strict=True)
+    return Table({name: column(texts) for name, texts in zip(columns, entries, strict=True)})
+
+
+def read_table(path: Path) -> Table:
+    """The table that a CSV file holds."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *lines = csv.reader(file)
+    return Table(
+        {name: column(entries) for name, entries in zip(header, zip(*lines, strict=True), strict=True)}
+    )
