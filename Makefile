@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 QUICK := -m "not slow and not conformance"
 
-.PHONY: demo test test-quick conformance lint bench figures docs clean
+.PHONY: demo test test-quick conformance lint bench figures gallery docs clean
 
 demo: $(READY)
 	$(BIN)/ratelab run examples/decay_rates.toml
@@ -33,6 +33,9 @@ bench: $(VENV)/.ready-peers
 
 figures: $(READY)
 	$(BIN)/ratelab figure
+
+gallery: $(READY)
+	$(BIN)/ratelab gallery
 
 docs: $(READY)
 	$(BIN)/python -m paper_figures._schedules_page

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from experiments.store import Curve as Curve, Results as Results, Store as Store
     from paper_figures._claims import Outcome
     from paper_figures._make import Style, show_figure as show_figure
-    from paper_figures._results import show_results as show_results
+    from paper_figures._results import show_results as show_results, show_schedules as show_schedules
     from problems.networks import (
         MLP as MLP,
         LeNet as LeNet,
@@ -168,7 +168,7 @@ _PUBLIC = {
     "experiments.store": "Store Results Curve",
     "experiments.claims": "judge",
     "paper_figures._make": "show_figure",
-    "paper_figures._results": "show_results",
+    "paper_figures._results": "show_results show_schedules",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = ["__version__", "main", *_MODULE_OF]

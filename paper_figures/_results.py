@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.spec import (
     KINDS,
@@ -23,10 +24,12 @@ from experiments.store import Curve, Results
 from paper_figures import _curves, _venues
 from paper_figures._claims import mean_interval
 from paper_figures._make import Drawing, Png, Style, show, write
-from paper_figures._style import new_figure
-from paper_figures._table import table_of
+from paper_figures._schedules_page import UPDATES, pictured
+from paper_figures._style import look, new_figure
+from paper_figures._table import Table, table_of
 from theory.arrays import Array, InputError
-from theory.notation import parse
+from theory.notation import catalogue, parse
+from theory.schedules import multipliers
 
 Axis: TypeAlias = Literal["problem", "method", "schedule", "averaging", "lr", "horizon"]
 Over: TypeAlias = Literal["step", "horizon", "lr"]
@@ -285,6 +288,29 @@ def claimed(results: Results, panel: Mapping[Axis, object]) -> list[float]:
         and all(getattr(row, axis) == value for axis, value in panel.items() if axis != "horizon")
     }
     return sorted(found)
+
+
+def show_schedules(*texts: str) -> Png:
+    """Schedules over 100 updates as small multiples, for a notebook: these, or one of every kind."""
+    classes = catalogue("schedule").values()
+    given: list[Any] = [parse(text, "schedule") for text in texts]
+    shown = given or [drawn for cls in classes if (drawn := pictured(cls)) is not None]
+    rows = [(repr(s), t, float(value)) for s in shown for t, value in enumerate(multipliers(s, UPDATES))]
+    return show(draw_schedules, table_of(("schedule", "t", "multiplier"), rows))
+
+
+def draw_schedules(table: Table, abreast: int = 6) -> Figure:
+    """A small panel per schedule of the table, from 0 to its largest multiplier."""
+    drawn = table.values("schedule")
+    deep = -(-len(drawn) // abreast)
+    figure = new_figure(0.87 * deep)
+    for place, schedule in enumerate(drawn, 1):
+        curve = table.where("schedule", schedule)
+        panel = figure.add_subplot(deep, abreast, place, xticks=[], yticks=[])
+        panel.plot(curve["t"], curve["multiplier"], color=look(schedule).colour)
+        panel.set_ylim(0)
+        panel.set_title(schedule.partition("(")[0])
+    return figure
 
 
 def save_preview(steps: Mapping[str, Array], path: Path) -> Path:

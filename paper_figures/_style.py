@@ -66,7 +66,7 @@ DASHES: tuple[Any, ...] = (
 MARKERS = "so^DvPX*<>"
 
 FAMILIES: tuple[tuple[str, str], ...] = (
-    (BLACK, "Constant Clip"),
+    (BLACK, "Constant"),
     (BLUE, "InversePower Noam HorizonPower Refined"),
     (GREEN, "Linear Polynomial Rex Stages"),
     (PINK, "Cosine CosineRestarts CosineWave Tanh"),

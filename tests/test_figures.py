@@ -45,10 +45,7 @@ Computed: TypeAlias = Callable[[str], Any]
 
 def _parameter(name: str) -> Any:
     """A figure by name, skipped where its data sets are not at hand, slow where it takes a while."""
-    try:
-        about = _make.picture(name).ABOUT
-    except Exception:  # TEMPORARY: modules under way
-        return pytest.param(name, marks=pytest.mark.slow)
+    about = _make.picture(name).ABOUT
     folder, files = os.environ.get("RATELAB_DATA"), [f.label for data in about.data for f in FILES[data]]
     lacks = [label for label in files if not folder or not (Path(folder) / label).is_file()]
     marks = [pytest.mark.skipif(bool(lacks), reason=f"RATELAB_DATA names no folder with {', '.join(lacks)}")]

@@ -15,6 +15,7 @@ from experiments.dialect_kohya import Choice, rates, toml
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+LESSON = EXAMPLES / "learning_rate_schedulers.ipynb"
 LORA = EXAMPLES / "lora_schedule.ipynb"
 FORM = re.compile(r"^(\w+) = (.+?) #@param (.+)$", re.MULTILINE)
 
@@ -57,6 +58,8 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     notebook = executed(path, folder)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]
+    if path == LESSON:
+        assert not _numbers_not_printed(notebook)
     if path == LORA:
         written = (folder / "training_config.toml").read_text(encoding="utf-8")
         choice = Choice(
@@ -76,6 +79,18 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         }
         assert any("image/png" in output.get("data", {}) for output in outputs)
         assert "the notebook reckons with 465 steps" in json.dumps(outputs)
+
+
+def _numbers_not_printed(notebook: Any) -> list[str]:
+    """Measured numbers of the prose that stand in no output nor code above it."""
+    seen, missing = "", []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            seen += cell.source + "".join(output.get("text", "") for output in cell.outputs)
+        else:
+            told = re.findall(r"\d+\.\d{2,}(?:e[+-]\d+)?|\d\.\de[+-]\d+", cell.source)
+            missing += [number for number in told if number not in seen]
+    return missing
 
 
 def test_the_form_offers_what_a_choice_allows() -> None:
