@@ -4,6 +4,7 @@ A figure is only worth its place when the numbers in it are what its caption say
 again each time the figure is made, and the audit holds what is measured against what is recorded.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -43,7 +44,14 @@ class Claim(Generic[D]):
         """What the number has to be: "0.5 ± 0.02", "at most 1"."""
         sign = {"equals": "", "at_most": "at most ", "at_least": "at least "}[self.relation]
         within = f" ± {self.tolerance:.3g}" if self.tolerance else ""
-        return f"{sign}{self.predicted:.6g}{within}"
+        return f"{sign}{self.written(self.predicted)}{within}"
+
+    def written(self, value: float) -> str:
+        """A number with the digits that the tolerance speaks of, six at least."""
+        digits = 6
+        if self.tolerance and value and math.isfinite(value):
+            digits += max(0, math.ceil(math.log10(abs(value) / self.tolerance)) - 5)
+        return f"{value:.{min(digits, 15)}g}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Outcome(Generic[D]):
     def measured(self) -> str:
         """The number, with its interval where it is a statistical one."""
         e = self.estimate
-        return f"{e.value:.6g}" if e.exact else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+        return self.claim.written(e.value) if e.exact else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
     @property
     def holds(self) -> str:

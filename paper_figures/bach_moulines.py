@@ -46,7 +46,7 @@ ABOUT = About(
     source="Bach and Moulines 2011, the figure on wrong constants",
     link="https://papers.nips.cc/paper/2011/hash/40008b9a5380fcacce3976bf7c08af5b-Abstract.html",
     topics=("averaging", "rates", "decay"),
-    seconds=(2, 2),
+    seconds=(1, 1),
 )
 
 PROBLEM = Quadratic(Given((1.0,)), noise=Gaussian(1.0), initial=(1.0,))

@@ -52,7 +52,7 @@ ABOUT = About(
     source="Smith, Kindermans, Ying and Le 2018",
     link="https://arxiv.org/abs/1711.00489",
     topics=("batch size", "decay", "noise"),
-    seconds=(5, 20),
+    seconds=(3, 10),
 )
 
 EPOCHS, MILESTONES, FACTOR, EXAMPLES = 200, (60, 120, 160), 5, 400

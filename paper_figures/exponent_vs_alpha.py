@@ -43,7 +43,7 @@ ABOUT = About(
     source="Bach and Moulines 2011, their rates for strongly convex functions",
     link="https://papers.nips.cc/paper/2011/hash/40008b9a5380fcacce3976bf7c08af5b-Abstract.html",
     topics=("rates", "averaging", "decay"),
-    seconds=(3, 3),
+    seconds=(2, 2),
 )
 
 SETTINGS = ((2.0, 1.5), (10.0, 1.0))

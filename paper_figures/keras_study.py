@@ -41,7 +41,7 @@ ABOUT = About(
     source="B. Chen 2020, Learning Rate Schedule in Practice: an example with Keras and TensorFlow 2.0",
     link="https://github.com/BindiChen/machine-learning/tree/master/tensorflow2/006-learning-rate-schedules",
     topics=("networks", "decay"),
-    seconds=(40, 40),
+    seconds=(240, 240),
     data=("fashion_mnist",),
 )
 
