@@ -4,9 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -m "not slow and not conformance"
+QUICK := -m "not slow and not study and not conformance"
 
-.PHONY: demo test test-quick conformance lint bench figures gallery docs clean
+.PHONY: demo test test-quick test-studies conformance lint bench figures gallery docs clean
 
 demo: $(READY)
 	$(BIN)/ratelab run examples/decay_rates.toml
@@ -14,10 +14,13 @@ demo: $(READY)
 	$(BIN)/ratelab figure results/decay_rates
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not study"
 
 test-quick: $(READY)
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n auto $(QUICK)
+
+test-studies: $(READY) # one after the other, each on all cores
+	$(BIN)/python -m pytest -m study
 
 conformance: $(VENV)/.ready-peers
 	$(BIN)/python -m pytest -n auto -m conformance

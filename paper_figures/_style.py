@@ -88,7 +88,9 @@ def family(schedule: str) -> int:
         return known["Bottou"]
     if "Cooldown" in names and "Constant" in names:  # trapezoid
         return known["WarmupStableDecay"]
-    return next((known[name] for name in names if name in known), known["Values"])
+    shapes = [name for name in names if name in known]
+    moving = [name for name in shapes if name != "Constant"]  # Then(Constant(), second=Cosine()) is a cosine
+    return known[(moving or shapes or ["Values"])[0]]
 
 
 def look(schedule: str) -> Look:

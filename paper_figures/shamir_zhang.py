@@ -49,7 +49,7 @@ ABOUT = About(
     source="Shamir and Zhang 2013, averaging schemes; Harvey et al. 2019, lower bound",
     link="https://proceedings.mlr.press/v28/shamir13.html",
     topics=("averaging", "rates", "bounds", "decay"),
-    seconds=(10, 100),
+    seconds=(10, 105),
     data=("a9a",),
 )
 
@@ -130,7 +130,8 @@ def data(full: bool = False, report: Report = quiet) -> Results:
     report(3, 3)
     # steps up to 1/μ keep μ‖x‖ below the largest row's norm, and gradients are at most twice that
     squared = 4 * (float((network.parts()["train"].features ** 2).sum(axis=1).max()) + 1)
-    assert (distance := network.distance) is not None
+    distance = network.distance
+    assert distance is not None
     factors = 17 * (1 + np.log(times)), np.full(len(times), (2 + 2.5 * math.log(2)) / 0.5)
     steps = CONSTANTS[0] * multipliers(InversePower(0.5), int(times[-1]) + 1)
     omega = omega_curve(steps, doublings, distance, squared)
@@ -229,8 +230,8 @@ def _panel(panel: "Axes", table: Table) -> None:
         if not np.isnan(curve["low"]).all():
             panel.fill_between(curve["t"], curve["low"], curve["high"], color=colour, alpha=0.3, lw=0)
         panel.plot(curve["t"], curve["risk"], color=colour, ls=dash)
-        panel.plot(curve["t"][shown], curve["risk"][shown], marker, color=colour, ms=3)
-        panel.plot([], [], marker=marker, ms=3, color=colour, ls=dash, label=averaging)
+        panel.plot(curve["t"][shown], curve["risk"][shown], marker, color=colour)
+        panel.plot([], [], marker=marker, color=colour, ls=dash, label=averaging)
     panel.set(xscale="log", xlabel="updates $T$")
 
 

@@ -34,22 +34,26 @@ from paper_figures._claims import Claim, judge
 from paper_figures._table import Table, read_table
 from problems.datasets import FILES
 from theory.arrays import InputError
-from theory.combine import Scaled, Warmup
-from theory.schedules import Cosine, InversePower
+from theory.combine import Scaled, Then, Warmup
+from theory.schedules import Constant, Cosine, InversePower
 
 QUICK = 2.0
 """Seconds up to which a figure is among the quick tests."""
+LONG = 30.0
+"""Seconds above which a figure, one that trains networks, is left to `make test-studies`."""
 
 Computed: TypeAlias = Callable[[str], Any]
 
 
 def _parameter(name: str) -> Any:
-    """A figure by name, skipped where its data sets are not at hand, slow where it takes a while."""
+    """A figure by name, skipped where its data sets are not at hand, marked where it takes a while."""
     about = _make.picture(name).ABOUT
     folder, files = os.environ.get("RATELAB_DATA"), [f.label for data in about.data for f in FILES[data]]
     lacks = [label for label in files if not folder or not (Path(folder) / label).is_file()]
     marks = [pytest.mark.skipif(bool(lacks), reason=f"RATELAB_DATA names no folder with {', '.join(lacks)}")]
-    if about.seconds[0] > QUICK:
+    if about.seconds[0] > LONG:
+        marks.append(pytest.mark.study)
+    elif about.seconds[0] > QUICK:
         marks.append(pytest.mark.slow)
     return pytest.param(name, marks=marks)
 
@@ -282,6 +286,7 @@ def test_a_modified_schedule_wears_the_colour_of_what_it_modifies() -> None:
     assert _style.look(repr(Scaled(Cosine(), 0.5))) == cosine
     assert _style.look(repr(Warmup(Cosine(), 5))) == cosine
     assert _style.look("Cosine()") == cosine
+    assert _style.look(repr(Then(Constant(), second=Cosine(), at=3))) == cosine
     half, one = (_style.look(repr(InversePower(power))) for power in (0.5, 1.0))
     assert half.colour != one.colour
 
