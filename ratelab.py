@@ -630,20 +630,24 @@ def figure(
     use_data(data)
     style = printed_style(venue, column, formats, tex)
     known = [figure for figure, _ in figures()]
-    names = names or known
+    names = list(dict.fromkeys(names or known))
+    runs = {name: opened(Path(name), imports or [], full) for name in names if is_run(name, known)}
+    for store, spec in runs.values():
+        require_complete(spec, store)
+    outcomes, failed = [], {}
     for name in names:
-        if name not in known and not Path(name).exists():
-            _make.picture(name)  # refuses it, with the nearest name
-    surprises = 0
-    for name in names:
-        if name in known:
-            with progress(time_of(name, full)) as report:
+        if name in runs:
+            draw_results(*runs[name], out and (out / Path(name).stem if len(runs) > 1 else out), style)
+            continue
+        try:
+            with computing(name, full) as report:
                 made = _make.make(name, out or Path("figures"), style, full, report)
-            print(made)
-            surprises += not made.as_expected
+        except Exception as error:
+            failed[name] = describe(error)
         else:
-            draw_results(Path(name), out, style, imports or [])
-    raise typer.Exit(1 if surprises else 0)
+            print(made)
+            outcomes += made.outcomes
+    end_audit(outcomes, failed)
 
 
 @app.command()
@@ -667,7 +671,7 @@ def plot(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Path without ending (otherwise the results' own figures/Y-by-BY-over-X)."),
+        typer.Option(help="A folder, or a path without ending (otherwise the results' own figures folder)."),
     ] = None,
     venue: Venue = "icml",
     column: Column = False,
@@ -683,17 +687,23 @@ def plot(
     Example: [bold]ratelab plot results/decay_rates --by schedule --compensate 0.5 --where "lr=0.3"[/bold]
     """
     from experiments.store import Results
-    from paper_figures import _results
+    from paper_figures import _curves, _results, _venues
 
     use_data(data)
     style = printed_style(venue, column, formats, tex)
     store, spec = opened(run, imports or [], full)
     chosen = _results.chosen(spec, x, y, by, compensate, where or [])
     require_complete(spec, store)
-    stem = out or store.figures / f"{chosen.y.replace('/', '_over_')}-by-{by}-over-{x}"
+    usual = f"{chosen.y.replace('/', '_over_')}-by-{by}-over-{x}"
+    stem = store.figures / usual if out is None else out / usual if out.is_dir() else out
+    if stem.suffix.removeprefix(".") in (*_venues.FORMATS, "csv", "py"):
+        stem = stem.with_suffix("")
     for path in _results.plot(Results(spec, store), chosen, stem, style):
         print(f"wrote {path}")
     print(f"shown: {_results.setting(spec, chosen)}")
+    abreast = len(_results.values_of(spec, chosen, _results.panels(spec, chosen)[1]))
+    if abreast > _curves.ABREAST:
+        print(f"{abreast} panels abreast make it wider than the page; --where draws fewer")
 
 
 @app.command()
@@ -718,7 +728,7 @@ def audit(
     rows, outcomes, failed = [], [], {}
     for name in chosen_figures(names):
         try:
-            with progress(time_of(name, full)) as report:
+            with computing(name, full) as report:
                 _, judged = _make.measure(name, full, report)
         except Exception as error:
             failed[name] = describe(error)
@@ -752,13 +762,13 @@ def gallery(
     entries, failed = [], {}
     for name in chosen_figures(names):
         try:
-            with progress(time_of(name, full)) as report:
+            with computing(name, full) as report:
                 entries.append(_gallery.entry(name, out, full, report))
         except Exception as error:
             failed[name] = describe(error)
     outcomes = [outcome for entry in entries for outcome in entry.outcomes]
     if entries:
-        print(f"wrote {_gallery.write(entries, out, full)}: {len(entries)} figures")
+        print(f"wrote {_gallery.write(entries, out, full, failed)}: {len(entries)} figures")
     print(_make.count(outcomes))
     end_audit(outcomes, failed)
 
@@ -818,7 +828,7 @@ def chosen_figures(names: Sequence[str] | None) -> list[str]:
 
     for name in names or []:
         _make.picture(name)
-    return list(names or _make.find())
+    return list(dict.fromkeys(names or _make.find()))
 
 
 def printed_style(venue: str, column: bool, formats: str, tex: bool) -> "Style":
@@ -837,22 +847,35 @@ def printed_style(venue: str, column: bool, formats: str, tex: bool) -> "Style":
     return Style(_venues.venue(venue).settings(column), tuple(known), tex)
 
 
-def time_of(name: str, full: bool) -> str:
-    """What is being computed, and about how long that takes, by its own account."""
+@contextmanager
+def computing(name: str, full: bool) -> "Iterator[Report]":
+    """Says about how long a figure takes, by its own account, and then how much of it is done."""
     from paper_figures import _make
 
     seconds = _make.picture(name).ABOUT.seconds[full]
-    length = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{name}, about {length}" if seconds >= 2 else name
+    length = f"{max(1, seconds):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    print(f"{name}: about {length}", file=sys.stderr, flush=True)
+    with progress(name, counted=False) as report:
+        yield report
 
 
-def draw_results(run: Path, out: Path | None, style: "Style", imports: Sequence[Path]) -> None:
+def is_run(name: str, known: Sequence[str]) -> bool:
+    """Whether a name is that of one's own results, not of a figure; InputError where it is neither."""
+    from paper_figures import _make
+    from theory.arrays import InputError
+
+    if name not in known and not Path(name).exists():
+        if len(Path(name).parts) > 1:
+            raise InputError(f"{name}: no such folder or file; `ratelab run FILE --out {name}` makes one")
+        _make.picture(name)  # refuses it, with the nearest name
+    return name not in known
+
+
+def draw_results(store: "Store", spec: "Spec", out: Path | None, style: "Style") -> None:
     """Write the figures of one's own results."""
     from experiments.store import Results
     from paper_figures import _results
 
-    store, spec = opened(run, imports)
-    require_complete(spec, store)
     for path in _results.save(Results(spec, store), out or store.figures, style):
         print(f"wrote {path}")
 
@@ -1132,9 +1155,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 @contextmanager
-def progress(what: str) -> "Iterator[Report]":
+def progress(what: str, counted: bool = True) -> "Iterator[Report]":
     """A reporter of (done, of how many), parts of one counting: a bar on a terminal, otherwise a line at most
-    every ten seconds."""
+    every ten seconds. `counted`: how many there are is worth saying."""
     import time
 
     from rich.progress import (
@@ -1151,7 +1174,11 @@ def progress(what: str) -> "Iterator[Report]":
 
         def lines(done: float, total: int) -> None:
             nonlocal last, said
-            line = f"{100 * done / total:.0f} % of {total} {what}"
+            line = (
+                f"{100 * done / total:.0f} % of {total} {what}"
+                if counted
+                else f"{100 * done / total:.0f} % of {what}"
+            )
             if line != said and (done == total or time.monotonic() - last > 10):
                 last, said = time.monotonic(), line
                 print(line, file=sys.stderr, flush=True)

@@ -22,7 +22,7 @@ from paper_figures._table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SKY = 1e200
+DIVERGED = 1e200
 """A risk above is drawn as what it is, diverged: not at all."""
 LETTERS = 17
 """Of the smallest text, per inch, where the font has 8 points."""
@@ -58,7 +58,8 @@ def draw(
     curves = shown.values(by)
     faces = dict(zip(curves, _faces(by, curves), strict=True))
     rows, columns = shown.values(down), shown.values(across)
-    figure = new_figure(1.0 + 1.9 * len(rows), max(1.0, len(columns) / ABREAST))
+    height = 1.0 + 1.9 * len(rows) + 0.15 * max(0, len(curves) - 6)  # long names stand one below the other
+    figure = new_figure(height, max(1.0, len(columns) / ABREAST))
     axes = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     for (r, row), (c, column) in ((r, c) for r in enumerate(rows) for c in enumerate(columns)):
         panel, here = axes[r, c], shown.where(down, row).where(across, column)
@@ -72,7 +73,7 @@ def draw(
             panel.set_ylabel(ylabel)
         if rows.index(row) == len(rows) - 1:
             panel.set_xlabel(xlabel)
-    low, high = _limits(shown, x, compensate, tight)
+    low, high = _limits(shown, x, (by, down, across), compensate, tight)
     for panel in axes.flat:
         _set_scale(panel, low, high, linear, shown.values(x))
     for row, column, power in slopes:
@@ -90,10 +91,11 @@ def _faces(by: str, values: Sequence[Any]) -> list[Look]:
 
 
 def _name(axis: str, value: Any, labels: Mapping[str, str]) -> str:
-    unit = labels.get("lr unit", "") if axis == "lr" else ""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    """What a value is called; neither a dollar nor an underscore in front means anything to matplotlib."""
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
     prefix = {"lr": "lr = ", "horizon": "T = "}.get(axis, "")
-    return prefix + labels.get(text, text) + unit
+    called = (prefix + labels.get(f"{axis} {text}", labels.get(text, text))).replace("$", r"\$")
+    return f" {called}" if called.startswith("_") else called
 
 
 def line(curve: Table) -> NDArray[Any]:
@@ -106,7 +108,7 @@ def _draw_curve(
 ) -> None:
     at, factor = curve[x], curve[x] ** compensate if compensate else np.ones(len(curve))
     mean, low, high, bound, solid = (
-        factor * np.where(v < SKY, v, np.nan)
+        factor * np.where(v < DIVERGED, v, np.nan)
         for v in (curve["mean"], curve["low"], curve["high"], curve["bound"], line(curve))
     )
     if np.isfinite(low).any():
@@ -117,17 +119,20 @@ def _draw_curve(
         panel.plot(at, bound, color=face.colour, linestyle=":", linewidth=0.7)
 
 
-def _limits(table: Table, x: str, compensate: float, tight: bool) -> tuple[float, float]:
-    """Room for the risks; bounds may lie far above and are cut. Tight where there is nothing but them."""
+def _limits(
+    table: Table, x: str, axes: tuple[str, ...], compensate: float, tight: bool
+) -> tuple[float, float]:
+    """Room for the risks; bounds may lie far above and are cut, and so is a run on its way out. Tight where
+    there is nothing but them."""
     factor = table[x] ** compensate if compensate else np.ones(len(table))
     values = np.concatenate([factor * table["exact"], factor * table["mean"]])
-    values = values[(values < SKY) & (values > 0)]
+    values = values[(values < DIVERGED) & (values > 0)]
     if not len(values):
         return 1e-3, 1.0
-    low = float(values.min())
-    if tight:
-        return low / 1.3, min(1.3 * float(values.max()), 1e6 * low)
-    return low / 15, min(10 * float(values.max()), 1e12 * low)  # a run on its way out leaves the picture
+    low, high = float(values.min()), float(values.max())
+    begin = [float(line(curve)[0] * curve[x][0] ** compensate) for _, curve in table.groups(*axes)]
+    highest = 1e6 * max([value for value in begin if 0 < value < DIVERGED], default=high)
+    return (low / 1.3, min(1.3 * high, highest)) if tight else (low / 15, min(10 * high, highest))
 
 
 def _set_scale(panel: "Axes", low: float, high: float, linear: bool, ticks: Sequence[float]) -> None:
@@ -161,7 +166,7 @@ def _draw_triangle(
         room = room[np.isfinite(room) & (room > 0)]
         under = min([under, *room.tolist()])
     slope = compensate - power
-    if under < SKY and slope:
+    if under < DIVERGED and slope:
         slope_triangle(axes, left, 0.5 * under, slope, f"${slope:.3g}$", decades)
 
 
@@ -169,11 +174,13 @@ def _add_words(figure: Figure, panel: "Axes", title: str, table: Table) -> None:
     """The title above; the legend below, which says what lines and bands are; in lines that fit the page."""
     letters = _letters(figure)
     if title:
-        lines = [textwrap.fill(part, letters) for part in title.splitlines() if part]
+        lines = [textwrap.fill(part, letters) for part in title.replace("$", r"\$").splitlines() if part]
         figure.suptitle("\n".join(lines), fontsize="small")
     handles, labels = panel.get_legend_handles_labels()
-    exact = np.isfinite(table["exact"]).any()
-    grey: list[Any] = [Line2D([], [], color="0.4", label="line: exact" if exact else "line: mean of runs")]
+    unknown = [np.isnan(curve["exact"]).all() for _, curve in table.groups("problem", "method", "schedule")]
+    said = "line: exact, or mean of runs" if any(unknown) else "line: exact"
+    said = "line: mean of runs" if all(unknown) else said
+    grey: list[Any] = [Line2D([], [], color="0.4", label=said)]
     if np.isfinite(table["low"]).any():
         grey.append(Patch(color="0.4", alpha=0.25, lw=0, label="band: 95 % interval of the mean of the runs"))
     if np.isfinite(table["bound"]).any():

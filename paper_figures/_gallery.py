@@ -6,7 +6,7 @@ with picture, caption, claims, data, code and the command that makes it; the aud
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,14 @@ def entry(name: str, folder: Path, full: bool = False, report: Report = quiet) -
     return Entry(name, module.ABOUT, title, rest.strip("\n"), tuple(outcomes), full)
 
 
-def write(entries: Sequence[Entry], folder: Path, full: bool = False) -> Path:
-    """Write the pages over the files of these figures; returns the path of the index."""
+def write(entries: Sequence[Entry], folder: Path, full: bool = False, failed: Collection[str] = ()) -> Path:
+    """Write the pages over the files of these figures; returns the path of the index.
+
+    failed: names of figures that could not be computed. Pages of an earlier gallery that are not among the
+    entries are removed.
+    """
+    for name in {*_make.find()} - {shown.name for shown in entries}:
+        (folder / f"{name}.html").unlink(missing_ok=True)
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -86,8 +92,9 @@ def write(entries: Sequence[Entry], folder: Path, full: bool = False) -> Path:
     shared = {
         "entries": entries,
         "full": full,
+        "failed": sorted(failed),
         "count": _make.count(outcomes),
-        "groups": _occurring([shown.about.group for shown in entries]),
+        "groups": list(dict.fromkeys(shown.about.group for shown in entries)),
         "topics": sorted({topic for shown in entries for topic in shown.about.topics}),
     }
     for number, shown in enumerate(entries):
@@ -101,10 +108,6 @@ def write(entries: Sequence[Entry], folder: Path, full: bool = False) -> Path:
     return _venues.save_text(
         pages.get_template("_index.jinja").render(**shared, sizes=sizes), folder / "index.html"
     )
-
-
-def _occurring(names: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 def _files(name: str, folder: Path) -> dict[str, Any]:

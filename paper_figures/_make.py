@@ -96,7 +96,9 @@ def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Any,
     """The data of a figure, and its claims judged on it."""
     module = picture(name)
     computed = module.data(full, report)
-    return computed, [judge(claim, computed) for claim in module.CLAIMS]
+    outcomes = [judge(claim, computed) for claim in module.CLAIMS]
+    report(1, 1)
+    return computed, outcomes
 
 
 def count(outcomes: Sequence[Outcome[Any]]) -> str:

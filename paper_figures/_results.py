@@ -6,6 +6,7 @@ Their pictures are drawn by `_curves`.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -108,12 +109,12 @@ def show_results(
 def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
     """The axes that panels differ by, down and across; InputError where there are more than two."""
     free = [
-        axis for axis in AXES if axis not in (chosen.by, chosen.x) and len(_values(spec, chosen, axis)) > 1
+        axis for axis in AXES if axis not in (chosen.by, chosen.x) and len(values_of(spec, chosen, axis)) > 1
     ]
     if chosen.by == chosen.x:
         raise InputError(f"--x and --by are both {chosen.x}; give two different ones")
     if len(free) > 2:
-        example = _values(spec, chosen, free[-1])[0]
+        example = values_of(spec, chosen, free[-1])[0]
         raise InputError(
             f"panels would differ in {', '.join(free)}, and a page has two directions; "
             f'choose with --where, for example --where "{free[-1]}={example!r}"'
@@ -130,7 +131,7 @@ def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
 def table(results: Results, chosen: Plot) -> Iterator[tuple[object, ...]]:
     """The rows of the CSV under `COLUMNS`: curves over t, or what they come to at the end of each horizon."""
     spec = results.spec
-    axes = [_values(spec, chosen, axis) for axis in AXES]
+    axes = [values_of(spec, chosen, axis) for axis in AXES]
     for problem in axes[0]:
         if chosen.y not in quantities(problem):
             raise InputError(
@@ -180,7 +181,11 @@ def chosen(spec: Spec, x: str, y: str | None, by: str, compensate: float, where:
     quantity = next((name for name in kept if name == (y or usual)), None)
     if quantity is None:
         raise InputError(f"--y {y} is not kept of this run; it has {', '.join(kept)}")
-    return Plot(over, quantity, axis, compensate, dict(_choice(spec, text) for text in where))
+    choices = [_choice(spec, text) for text in where]
+    twice = [name for name in dict(choices) if sum(one == name for one, _ in choices) > 1]
+    if twice:
+        raise InputError(f"--where names {twice[0]} twice; give one value, or leave it out to draw them all")
+    return Plot(over, quantity, axis, compensate, dict(choices))
 
 
 def _choice(spec: Spec, text: str) -> tuple[Axis, object]:
@@ -189,7 +194,7 @@ def _choice(spec: Spec, text: str) -> tuple[Axis, object]:
     axis = next((axis for axis in AXES if axis == name.strip()), None)
     if axis is None:
         raise InputError(f"--where {text}: {name!r} is no axis; allowed: {', '.join(AXES)}")
-    values = _values(spec, Plot(by="horizon"), axis)
+    values = values_of(spec, Plot(by="horizon"), axis)
     wanted = _read(axis, content.strip(), values, spec)
     if wanted is None:
         known = "; ".join(spec.label(value) for value in values)
@@ -202,7 +207,9 @@ def _read(axis: Axis, text: str, values: Sequence[Any], spec: Spec) -> object:
         if text in (spec.label(value), repr(value)):
             return value
     if axis in ("lr", "horizon"):
-        return next((value for value in values if text.replace("_", "") == f"{value:g}"), None)
+        with suppress(ValueError):
+            return next((value for value in values if value == float(text)), None)
+        return None
     try:
         wanted = parse(text, axis)
     except InputError:
@@ -210,7 +217,7 @@ def _read(axis: Axis, text: str, values: Sequence[Any], spec: Spec) -> object:
     return next((value for value in values if value == wanted), None)
 
 
-def _values(spec: Spec, chosen: Plot, axis: Axis) -> Sequence[Any]:
+def values_of(spec: Spec, chosen: Plot, axis: Axis) -> Sequence[Any]:
     """The values of an axis that are drawn; of horizons the longest, unless they are what is looked at."""
     if axis in chosen.where:
         return [chosen.where[axis]]
@@ -224,13 +231,14 @@ def _values(spec: Spec, chosen: Plot, axis: Axis) -> Sequence[Any]:
 
 def setting(spec: Spec, chosen: Plot) -> str:
     """What all curves of a plot share: "Quadratic(…), SGD(), Last(), lr = 0.3 × 1/L"."""
-    shared = [axis for axis in AXES[:5] if axis != chosen.x and len(_values(spec, chosen, axis)) == 1]
+    shared = [axis for axis in AXES[:5] if axis != chosen.x and len(values_of(spec, chosen, axis)) == 1]
     unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
-    return ", ".join(
+    parts = [
         f"lr = {value:g}{unit}" if axis == "lr" else spec.label(value)
         for axis in shared
-        for value in _values(spec, chosen, axis)
-    )
+        for value in values_of(spec, chosen, axis)
+    ]
+    return ", ".join([*parts, f"T = {chosen.where['horizon']}"] if "horizon" in chosen.where else parts)
 
 
 def arguments(results: Results, chosen: Plot, title: str) -> dict[str, Any]:
@@ -239,15 +247,15 @@ def arguments(results: Results, chosen: Plot, title: str) -> dict[str, Any]:
     down, across = panels(spec, chosen)
     epochs = spec.clock == "epoch"
     linear = chosen.x == "step" and (epochs or spec.record_every is not None)
-    named = [value for axis in AXES[:4] for value in _values(spec, chosen, axis)]
+    named = [value for axis in AXES[:4] for value in values_of(spec, chosen, axis)]
     labels = {repr(value): spec.label(value) for value in named if spec.label(value) != repr(value)}
     unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
     powers: list[tuple[str | float, str | float, float]] = []
-    if chosen.x == "step" and chosen.y == "risk":
+    if chosen.x == "step" and chosen.y == "risk" and not linear:
         powers = [
             (_written(row), _written(column), power)
-            for row in _values(spec, chosen, down)
-            for column in _values(spec, chosen, across)
+            for row in values_of(spec, chosen, down)
+            for column in values_of(spec, chosen, across)
             for power in claimed(results, {**chosen.where, down: row, across: column})
         ]
     symbol = {"t": "t", "lr": r"\eta", "horizon": "T"}[chosen.column]
@@ -263,7 +271,7 @@ def arguments(results: Results, chosen: Plot, title: str) -> dict[str, Any]:
         "by": chosen.by,
         "down": down,
         "across": across,
-        "labels": labels | ({"lr unit": unit} if unit else {}),
+        "labels": labels | ({f"lr {lr:.12g}": f"{lr:.12g}{unit}" for lr in spec.lr} if unit else {}),
         "xlabel": xlabels[chosen.column],
         "ylabel": chosen.y.replace("_", " ") + factor,
         "linear": linear,

@@ -78,7 +78,9 @@ def standalone(
     body = "\n\n\n".join(
         segment for path in order if path in parts for _, segment in sorted(parts[path].items())
     )
-    head = _HEAD.format(title=title, caption=caption.replace("\\", "\\\\"), csv=f"{name}.csv", name=name)
+    head = _HEAD.format(
+        title=_quoted(title), caption=_quoted(caption), csv=_quoted(f"{name}.csv"), name=_quoted(name)
+    )
     foot = _FOOT.format(
         settings=pprint.pformat(dict(settings), sort_dicts=False),
         csv=f"{name}.csv",
@@ -86,6 +88,11 @@ def standalone(
         arguments="".join(f", {key}={value!r}" for key, value in (arguments or {}).items()),
     )
     return f"{head}{_sorted(imports.values())}\n\n\n{body}\n\n{foot}"
+
+
+def _quoted(text: str) -> str:
+    """As it can stand in a docstring."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _sorted(statements: Iterable[str]) -> str:

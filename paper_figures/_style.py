@@ -6,6 +6,7 @@ with two of Tol's, told apart by the colour-blind; each comes with a dash and a 
 still reads. What a figure uses of this file is copied into its script, so it needs matplotlib alone.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,10 +105,10 @@ def looks(schedules: Sequence[str]) -> list[Look]:
     taken: list[tuple[str, int]] = []
     for schedule in schedules:
         i = family(schedule)
-        colour, n = FAMILIES[i][0], len(DASHES)
-        free = [k % n for k in range(i, i + n) if (colour, k % n) not in taken]
-        taken.append((colour, free[0] if free else i))
-    return [Look(colour, DASHES[k], MARKERS[k]) for colour, k in taken]
+        k = next(k for k in itertools.count(i) if (FAMILIES[i][0], k) not in taken)
+        taken.append((FAMILIES[i][0], k))
+    n = len(DASHES)  # as many as markers; after a round the pairs are other ones
+    return [Look(colour, DASHES[k % n], MARKERS[(k + k // n) % n]) for colour, k in taken]
 
 
 def ordered(count: int) -> list[Look]:

@@ -27,10 +27,6 @@ class Table:
         """The numbers of a column, (rows,)."""
         return self.columns[name]
 
-    def text(self, name: str) -> list[str]:
-        """The entries of a column of text."""
-        return [str(entry) for entry in self.columns[name]]
-
     def where(self, name: str, value: str | float) -> "Table":
         """The rows that have `value` in a column."""
         return self._rows(self.columns[name] == value)
@@ -68,7 +64,7 @@ def column(entries: Sequence[str]) -> NDArray[Any]:
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
-    """The table that `read_table` finds where these rows were written."""
+    """The table that `read_table` finds where these rows were written; a column of text has no NaN."""
     entries = zip(*([str(entry) for entry in row] for row in rows), strict=True)
     return Table({name: column(texts) for name, texts in zip(columns, entries, strict=True)})
 

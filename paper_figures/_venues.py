@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import matplotlib as mpl
+from matplotlib.backends.backend_pgf import LatexError
 from matplotlib.figure import Figure
 from tueplots import figsizes, fontsizes
 
@@ -75,9 +76,9 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def _of(name: str, sizes: str = "") -> Venue:
+def _of(name: str) -> Venue:
     """As tueplots has it; text below 7 points is hard to read and set in 7."""
-    width: float = getattr(figsizes, sizes or name)()["figure.figsize"][0]
+    width: float = getattr(figsizes, name)()["figure.figsize"][0]
     fonts = getattr(fontsizes, name)()
     return Venue(width, fonts["axes.labelsize"], max(7.0, fonts["legend.fontsize"]))
 
@@ -121,8 +122,13 @@ def save_picture(drawn: Figure, path: Path, tex: bool = False) -> Path:
     dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix, {})
     if path.suffix == ".pgf" or (tex and path.suffix == ".pdf"):
         ours: Any = {"pgf.texsystem": tex_system(), "pgf.rcfonts": False, "font.family": "serif"}
-        with mpl.rc_context(ours), _undated():
-            _writing(path, lambda: drawn.savefig(path, backend="pgf"))
+        try:
+            with mpl.rc_context(ours), _undated():
+                _writing(path, lambda: drawn.savefig(path, backend="pgf"))
+        except LatexError as error:
+            raise InputError(
+                f"LaTeX cannot set {path.name}: {error}; leave out --tex and pgf, or change the labels"
+            ) from error
     else:
         _writing(path, lambda: drawn.savefig(path, metadata=dates))
     return path
@@ -145,7 +151,7 @@ def tex_system() -> str:
     found = next((name for name in ("pdflatex", "lualatex", "xelatex") if shutil.which(name)), None)
     if found is None:
         raise InputError(
-            "PGF and --tex need LaTeX, and neither lualatex, xelatex nor pdflatex is found; install one "
+            "PGF and --tex need LaTeX, and neither pdflatex, lualatex nor xelatex is found; install one "
             "(TeX Live with the package pgf), or ask for pdf, svg or png without --tex"
         )
     return found

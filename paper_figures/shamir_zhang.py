@@ -6,7 +6,7 @@ certified minimum; mean of 64 runs and its 95 % pointwise interval. Left: steps 
 which suit the averages better than 0.3/√t and 3/√t. Lines: the last iterate, the average of all iterates, of
 the last half (where t is a power of 2), and polynomial decay averaging of order 3.
 
-The last half and the polynomial decay agree within a few per cent and win. With 1/(μt) the first step is 1000
+The last half and the polynomial decay end less than 7 % apart and win. With 1/(μt) the first step is 1000
 long, and the average of all iterates, which remembers it, is the worst; with 1/√t the last iterate ends as
 the worst, and at the best of the three constants it is still 1.6 times above the last half. The log T of the
 bounds doesn't show here: on the left all lines fall at least like 1/T, and the bounds, with the G that the

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from experiments.store import Curve, Results, Store
 from paper_figures import _curves, _results, _venues
 from paper_figures._make import Style
 from paper_figures._results import Plot
-from paper_figures._table import read_table, table_of
+from paper_figures._table import Table, read_table, table_of
 from theory.arrays import InputError
 
 FILE = """
@@ -101,8 +102,25 @@ def test_what_is_left_of_the_axes_becomes_panels(
         assert panel.get_title()
 
 
+def test_what_lies_on_its_way_out_hides_nobody(results: Results) -> None:
+    """A risk of 1e-28 beside one of 0.1, and one that diverges: all starts are in the picture."""
+    table = table_of(_results.COLUMNS, _results.table(results, Plot()))
+    changed = dict(table.columns)
+    first = changed["schedule"] == changed["schedule"][0]
+    changed["exact"] = np.where(first, changed["exact"] * 1e-28, changed["exact"])
+    last = changed["t"] == changed["t"].max()
+    changed["mean"] = np.where(~first & last, 1e300, changed["mean"])
+    figure = _curves.draw(Table(changed), **_results.arguments(results, Plot(), ""))
+    low, high = figure.axes[0].get_ylim()
+    assert low < 1e-28
+    assert 0.2 < high < 1e8
+
+
 def test_its_script_draws_the_same_bytes(results: Results, tmp_path: Path) -> None:
-    picture, _, script = _results.plot(results, Plot(), tmp_path / "p", STYLE, titled=True)
+    odd = replace(results.spec, title=r"a \nu, $x, a \"quoted\" title" + '"""', labels={})
+    picture, _, script = _results.plot(
+        Results(odd, results.store), Plot(), tmp_path / "p", STYLE, titled=True
+    )
     again = tmp_path / "again.png"
     subprocess.run([sys.executable, "-I", script, again], check=True, capture_output=True)
     assert picture.read_bytes() == again.read_bytes()
@@ -140,6 +158,23 @@ def test_plot_from_the_command_line(shell: Shell) -> None:
     assert said.out.splitlines()[-1].endswith("SGD(), Uniform(), lr = 0.5 × 1/L")
     assert shell("plot", "results/plots", "--x", "lr", "--out", "mine/x", "--format", "svg").code == 0
     assert {path.name for path in Path("mine").iterdir()} == {"x.svg", "x.csv", "x.py"}
+    for out in ("mine", "mine/"):
+        assert (
+            "mine/risk-by-schedule-over-lr.csv"
+            in shell("plot", "results/plots", "--x", "lr", "--out", out).out
+        )
+    assert "wrote mine/y.pdf" in shell("plot", "results/plots", "--x", "lr", "--out", "mine/y.pdf").out
+
+
+def test_numbers_are_chosen_however_they_are_written(results: Results) -> None:
+    for text, value in (
+        ("lr=5e-1", 0.5),
+        ("lr=0.50", 0.5),
+        ("horizon=10_000", 10_000),
+        ("horizon=1e4", 10_000),
+    ):
+        (chosen,) = _results.chosen(results.spec, "step", None, "schedule", 0.0, [text]).where.values()
+        assert chosen == value
 
 
 @pytest.mark.parametrize(
@@ -151,6 +186,7 @@ def test_plot_from_the_command_line(shell: Shell) -> None:
         (("--x", "lr", "--by", "lr"), "both lr"),
         (("--where", "averaging=Tail(0.5)"), "it has Last(); Uniform()"),
         (("--where", "lr=7"), "it has 0.25; 0.5"),
+        (("--where", "lr=0.5", "--where", "lr=0.25"), "lr twice"),
         (("--where", "size=3"), "no axis"),
         (("--compensate", "nan"), "finite power"),
         (("--venue", "nature"), "neurips"),
