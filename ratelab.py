@@ -712,6 +712,7 @@ def audit(
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Figures whose claims are run; all if none is named."),
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this file, too, as Markdown.")] = None,
     full: FullSize = False,
     data: Data = None,
 ) -> None:
@@ -719,9 +720,9 @@ def audit(
 
     A claim that is known to be wrong is recorded as such, with what is true instead. Exit code 1: one is no
     longer as recorded; 4: a figure could not be computed.
-    Example: [bold]ratelab audit d2l_momentum swa[/bold]
+    Example: [bold]ratelab audit d2l_momentum swa --out audit.md[/bold]
     """
-    from paper_figures import _make
+    from paper_figures import _make, _venues
 
     use_data(data)
     columns = ["figure", "source", "sentence", "printed or predicted", "measured", "verdict"]
@@ -735,10 +736,13 @@ def audit(
             continue
         outcomes += judged
         for o in judged:
-            sentence = o.claim.sentence + (f" -- {o.claim.finding}" if o.claim.finding else "")
+            sentence = o.claim.sentence + (f" — {o.claim.finding}" if o.claim.finding else "")
             rows.append([name, o.claim.source, sentence, o.claim.printed, o.measured, o.holds])
     print_table("", columns, rows)
     print(_make.count(outcomes))
+    if out is not None:
+        text = f"# The audit\n\n{_make.count(outcomes)}\n\n{markdown_table(columns, rows)}\n"
+        print(f"wrote {_venues.save_text(text, out)}")
     end_audit(outcomes, failed)
 
 
@@ -975,17 +979,19 @@ def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> N
     print_table(spec.title, columns, table)
     print("\n".join(reasons).replace("**", ""))
     print(count)
-    lines = [
-        [cell.replace("|", "\\|") for cell in line] for line in [columns, ["---"] * len(columns), *table]
-    ]
-    markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    shown = markdown_table(columns, table)
     text = (
-        f"# {spec.title or store.folder.name}\n\n{markdown}\n\n{count}\n\n## Reasons\n\n"
+        f"# {spec.title or store.folder.name}\n\n{shown}\n\n{count}\n\n## Reasons\n\n"
         + "\n".join(reasons)
         + "\n"
     )
     store.write_text(store.report_file, text)
     print(f"wrote {store.report_file}")
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in [columns, ["---"] * len(columns), *rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def use_data(folder: Path | None) -> None:

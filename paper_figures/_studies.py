@@ -4,9 +4,11 @@ A cell is known by its content and the engine's version, so what is read is what
 interrupted figure goes on where it stopped.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments import execute, spec as specs
+from experiments.spec import Spec
 from experiments.store import Results, Store, missing
 from paper_figures._about import Report, quiet
 from theory import cache
@@ -15,12 +17,19 @@ from theory.arrays import InputError
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def study(name: str, full: bool = False, report: Report = quiet) -> Results:
-    """The results of examples/NAME.toml, or of its full form; networks are trained on all cores."""
+def study(
+    name: str, full: bool = False, report: Report = quiet, change: Callable[[Spec], Spec] | None = None
+) -> Results:
+    """The results of examples/NAME.toml, or of its full form; networks are trained on all cores.
+
+    `change`: what the figure wants else than the file, fewer schedules or other records.
+    """
     file = EXAMPLES / f"{name}.toml"
     if not file.exists():
         raise InputError(f"{file} is missing; work in a clone of the repository, whose examples figures show")
     spec = specs.load(file, full=full)
+    if change is not None:
+        spec = change(spec)
     store = Store(cache.folder("studies") / (name + ("-full" if full else "")))
     workers = execute.default_workers(missing(spec, store))
     outcome = execute.run(spec, file.read_text("utf-8"), store, workers, update=True, report=report)

@@ -24,16 +24,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from experiments import execute, spec as specs
 from experiments.evidence import MIN_SEEDS, Estimate, ratio_estimate
-from experiments.store import Curve, Results, Store, missing
+from experiments.spec import Spec
+from experiments.store import Curve, Results
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, mean_interval
-from paper_figures._studies import EXAMPLES, study
+from paper_figures._studies import study
 from paper_figures._style import looks, new_figure
 from paper_figures._table import Table
-from theory import cache
-from theory.arrays import Array, InputError
+from theory.arrays import Array
 from theory.feedback import Feedback, replay
 from theory.schedules import Schedule, multipliers
 
@@ -83,17 +82,12 @@ class Trainers:
 
 def by_epoch(name: str, full: bool, report: Report, rules: Sequence[Schedule | Feedback] = ()) -> Results:
     """examples/NAME.toml, of its schedules these `rules` if any, recorded whenever a rule is shown a loss."""
-    file = EXAMPLES / f"{name}.toml"
-    spec = specs.load(file, full=full)
-    spec = replace(
-        spec, record_every=spec.feedback_every, claims=(), schedules=tuple(rules) or spec.schedules
-    )
-    store = Store(cache.folder("studies") / f"{name}-by-epoch{'-full' if full else ''}")
-    workers = execute.default_workers(missing(spec, store))
-    outcome = execute.run(spec, file.read_text("utf-8"), store, workers, update=True, report=report)
-    if outcome.failed:
-        raise InputError(f"cells of {file.name} failed: {'; '.join(outcome.failed.values())}")
-    return Results(spec, store)
+
+    def change(spec: Spec) -> Spec:
+        wanted = tuple(rules) or spec.schedules
+        return replace(spec, record_every=spec.feedback_every, claims=(), schedules=wanted)
+
+    return study(name, full, report, change)
 
 
 def seen(results: Results, rule: Schedule | Feedback, quantity: str) -> Array:

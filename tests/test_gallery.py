@@ -218,13 +218,15 @@ def _luminance(colour: str) -> float:
 def test_audit_prints_what_is_printed_and_what_is_measured(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = shell("audit", "d2l_gradient_descent")
+    said = shell("audit", "d2l_gradient_descent", "--out", "audit.md")
     module = _make.picture("d2l_gradient_descent")
     assert said.code == 0
     assert f"{len(module.CLAIMS)} claims:" in said.out
     assert "0 not as recorded" in said.out
+    written = Path("audit.md").read_text(encoding="utf-8")
     for claim in module.CLAIMS:
         assert claim.printed in said.out
+        assert f"| {claim.sentence}" in written
     wrong: Claim[Any] = Claim("the moon is made of cheese", "nobody", lambda d: 0.0, 1.0)  # noqa: ARG005
     monkeypatch.setattr(module, "CLAIMS", (wrong,))
     said = shell("audit", "d2l_gradient_descent")
