@@ -2,10 +2,10 @@ r"""LeNet on Fashion-MNIST under five schedules, as the book's code trains it an
 
 Dive into Deep Learning 12.11: SGD, batch 256, 30 epochs, five seeds; the quick form takes 2,500 of the 60,000
 images in batches of 128 and tests on 1,000, so that an epoch has 20 updates and not 235. Training loss and
-test accuracy after every epoch: mean over the seeds, with the 95 % interval of the mean as a band. Left: at the rates that the
-PyTorch code trains at, one epoch late and with a multistep that stands at 0.125 (figure d2l_schedules).
-Right: at the rates of the text. Diamonds beside the accuracies on the left: what builds of the book print at
-the end of single runs on 60,000 images, with which the full form's ends agree.
+test accuracy after every epoch: mean over the seeds, with the 95 % interval of the mean as a band. Left: at
+the rates that the PyTorch code trains at, one epoch late and with a multistep that stands at 0.125 (figure
+d2l_schedules). Right: at the rates of the text. Diamonds beside the accuracies on the left: what builds of
+the book print at the end of single runs on 60,000 images, with which the full form's ends agree.
 
 Warmup does not make the network converge better initially, in either form: after five epochs its training
 loss is above that of the cosine without it, and it ends with the same accuracy. The square root policy does
