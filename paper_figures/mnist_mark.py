@@ -2,7 +2,7 @@ r"""95.6 % on MNIST, a mark that is quoted without a source: who passes it, and 
 
 Left and middle: test error of an MLP 784-128-10, batches of 64, at two learning rates, with a constant rate
 and with 5 % of warmup and then a cosine; quick form: 20,000 images and 6 epochs, in full 60,000 and 20. Means
-of six seeds (in full ten), bands: the 95 % interval of the mean. Thin with circles: the exponential moving
+of ten seeds, bands: the 95 % interval of the mean. Thin with circles: the exponential moving
 average 0.99. Dashed: the mark, 4.4 % of errors; dash-dotted: softmax regression's best. Right: the errors at
 the end of the MLP (filled) and of softmax regression (open), all combinations, with their intervals.
 
