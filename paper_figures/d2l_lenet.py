@@ -9,10 +9,10 @@ the book print at the end of single runs on 60,000 images, with which the full f
 
 Warmup does not make the network converge better initially, in either form: after five epochs its training
 loss is above that of the cosine without it, and it ends with the same accuracy. The square root policy does
-not work quite a bit better than the constant rate; it begins at a third of that rate. It is smoother and
-overfits less, as the book says. Cosine ends smoother still;
-on 60,000 images it also ends more accurate than the constant rate, on 2,500 five seeds can't tell. Nor can
-they tell in either form whether the halving of multistep makes a better solution.
+not work quite a bit better than the constant rate; it begins at a third of that rate. It overfits less, as
+the book says. Cosine ends smoother than the constant rate; on 60,000 images it also ends more accurate, on
+2,500 five seeds can't tell. Nor can they tell in either form whether the halving of multistep, which starts
+at 0.5 and loses a run of five there, makes a better solution.
 """
 
 from collections.abc import Callable, Iterator
@@ -178,11 +178,12 @@ def _ratio(quantity: str, one: int, other: int, epoch: int = -1, form: str = "as
     return measure
 
 
-def _mean(quantity: str, one: int, less: int | None = None) -> Measure:
-    """At the end, as printed, of a quantity or of what it has above that of another policy."""
+def _mean(quantity: str, one: int, less: int | None = None, form: str = "as printed") -> Measure:
+    """At the end, of a quantity or of what it has above that of another policy."""
 
     def measure(found: dict[str, Runs]) -> Estimate:
-        values = getattr(found["as printed"], quantity)[..., -1]
+        values = getattr(found[form], quantity)
+        values = values if values.ndim == 2 else values[..., -1]
         return mean_estimate(values[one] - (0.0 if less is None else values[less]), minimum=MIN_SEEDS)
 
     return measure
@@ -212,25 +213,18 @@ CLAIMS: tuple[Claim[dict[str, Runs]], ...] = (
         finding="not even 5 % fewer, at the rates of the text as well",
     ),
     Claim(
-        "square root's curve is rather more smooth than constant's: relative wobble of the test error",
-        f"{_BOOK}.2",
-        _ratio("wobble", ROOT, CONSTANT),
-        1.0,
-        relation="at_most",
-    ),
-    Claim(
-        "square root overfits less than constant: test loss minus training loss, at the end",
+        "square root overfits less than constant: test loss minus training loss, how much smaller at the end",
         f"{_BOOK}.2; number chosen here",
-        _ratio("gap", ROOT, CONSTANT),
-        0.8,
-        relation="at_most",
+        _mean("gap", CONSTANT, less=ROOT),
+        0.02,
+        relation="at_least",
     ),
     Claim(
         "square root overfits less than constant, at the rates of the text",
         f"{_BOOK}.2; number chosen here",
-        _ratio("gap", ROOT, CONSTANT, form="as intended"),
-        0.8,
-        relation="at_most",
+        _mean("gap", CONSTANT, less=ROOT, form="as intended"),
+        0.02,
+        relation="at_least",
     ),
     Claim(
         "constant: a gap between training and test shows overfitting: test loss minus training loss",
@@ -261,11 +255,11 @@ CLAIMS: tuple[Claim[dict[str, Runs]], ...] = (
         finding="five seeds differ by more than the two policies do",
     ),
     Claim(
-        "cosine refines the solution in the end: its test error wobbles less than constant's",
-        f"{_BOOK}.3.3",
-        _ratio("wobble", COSINE, CONSTANT),
-        1.0,
-        relation="at_most",
+        "cosine refines the solution in the end: its test error wobbles less: by how much an epoch",
+        f"{_BOOK}.3.3; number chosen here",
+        _mean("wobble", CONSTANT, less=COSINE),
+        0.005,
+        relation="at_least",
     ),
     Claim(
         "cosine ends a percentage point and more above the square root's test accuracy",
