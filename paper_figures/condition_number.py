@@ -44,7 +44,7 @@ ABOUT = About(
     source="derived here; rates of the last iterate as in Bach and Moulines 2011",
     link="https://papers.nips.cc/paper/2011/hash/40008b9a5380fcacce3976bf7c08af5b-Abstract.html",
     topics=("condition number", "decay", "rates"),
-    seconds=(6, 30),
+    seconds=(4, 4),
 )
 
 SCHEDULES: tuple[tuple[str, Schedule, float], ...] = (

@@ -43,7 +43,7 @@ ABOUT = About(
     source="Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 12.11",
     link="https://d2l.ai/chapter_optimization/lr-scheduler.html",
     topics=("networks", "warmup", "decay"),
-    seconds=(170, 2000),
+    seconds=(90, 2000),
     data=("fashion_mnist",),
 )
 

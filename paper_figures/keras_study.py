@@ -42,7 +42,7 @@ ABOUT = About(
     source="B. Chen 2020, Learning Rate Schedule in Practice: an example with Keras and TensorFlow 2.0",
     link="https://github.com/BindiChen/machine-learning/tree/master/tensorflow2/006-learning-rate-schedules",
     topics=("networks", "decay"),
-    seconds=(240, 240),
+    seconds=(175, 175),
     data=("fashion_mnist",),
 )
 

@@ -40,7 +40,7 @@ ABOUT = About(
     source="a number that is quoted without a source; examples/mnist_mlp.toml",
     link="https://yann.lecun.com/exdb/mnist/",
     topics=("networks", "warmup", "averaging"),
-    seconds=(60, 600),
+    seconds=(65, 600),
     data=("mnist",),
 )
 

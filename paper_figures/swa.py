@@ -56,7 +56,7 @@ ABOUT = About(
     source="Izmailov, Podoprikhin, Garipov, Vetrov and Wilson 2018",
     link="https://arxiv.org/abs/1803.05407",
     topics=("averaging", "cycles", "networks"),
-    seconds=(100, 1300),
+    seconds=(70, 1300),
     data=("fashion_mnist",),
 )
 
