@@ -37,7 +37,7 @@ from theory.arrays import InputError
 from theory.combine import Scaled, Then, Warmup
 from theory.schedules import Constant, Cosine, InversePower
 
-QUICK = 2.0
+QUICK = 0.6
 """Seconds up to which a figure is among the quick tests."""
 LONG = 30.0
 """Seconds above which a figure, one that trains networks, is left to `make test-studies`."""
@@ -215,7 +215,9 @@ def test_its_script_draws_the_same_bytes_with_matplotlib_alone(
     assert b"/CreationDate" not in pdf
 
 
-@pytest.mark.parametrize("venue", ["icml", "siam", "jmlr", "slides"])
+@pytest.mark.parametrize(
+    "venue", ["icml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("siam", "jmlr", "slides"))]
+)
 @each_figure
 def test_layout(
     name: str, venue: str, computed: Computed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

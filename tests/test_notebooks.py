@@ -50,6 +50,7 @@ def test_a_notebook_is_valid_and_names_no_place_of_this_machine(path: Path) -> N
     assert path.stat().st_size < 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
