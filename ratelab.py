@@ -1180,11 +1180,7 @@ def progress(what: str, counted: bool = True) -> "Iterator[Report]":
 
         def lines(done: float, total: int) -> None:
             nonlocal last, said
-            line = (
-                f"{100 * done / total:.0f} % of {total} {what}"
-                if counted
-                else f"{100 * done / total:.0f} % of {what}"
-            )
+            line = f"{100 * done / total:.0f} % of {f'{total} ' if counted else ''}{what}"
             if line != said and (done == total or time.monotonic() - last > 10):
                 last, said = time.monotonic(), line
                 print(line, file=sys.stderr, flush=True)

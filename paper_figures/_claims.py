@@ -73,10 +73,14 @@ class Outcome(Generic[D]):
         return self.claim.written(e.value) if e.exact else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
     @property
+    def word(self) -> str:
+        """What became of the sentence: it "holds", "fails" or is "undecided"."""
+        return {"supported": "holds", "refuted": "fails", "undecided": "undecided"}[self.status]
+
+    @property
     def holds(self) -> str:
-        """What the audit says of it in a word or two."""
-        word = {"supported": "holds", "refuted": "fails", "undecided": "undecided"}[self.status]
-        return word if self.as_expected else f"{word}, NOT AS RECORDED"
+        """What the audit says of it: the word, and whether that is news."""
+        return self.word if self.as_expected else f"{self.word}, NOT AS RECORDED"
 
     def __str__(self) -> str:
         c = self.claim

@@ -63,10 +63,6 @@ class Made:
     outcomes: list[Outcome[Any]]
     seconds: float
 
-    @property
-    def as_expected(self) -> bool:
-        return all(outcome.as_expected for outcome in self.outcomes)
-
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.seconds:.1f} s"]
         lines += [f"  wrote {path}" for path in self.written]

@@ -22,7 +22,7 @@ and WSD passes cosine at 39 % (linear) and 33 % (1 − √u), not between 10 and
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,7 +242,10 @@ def _plain_ticks(panel: Axes, ticks: tuple[float, ...]) -> None:
 
 def _fitted(d: Bounds, which: int) -> Array:
     """(A, B) of the least-squares fit of A T^B to the best lrs, as in the authors' code."""
-    fit: Callable[[Array, float, float], Array] = lambda t, a, b: a * t**b  # noqa: E731
+
+    def fit(t: Array, a: float, b: float) -> Array:
+        return a * t**b
+
     return np.asarray(curve_fit(fit, np.array(HORIZONS, float), d.best_lrs[which], p0=(0.5, -0.5))[0])
 
 

@@ -271,6 +271,18 @@ def _slowing(d: Losses) -> Estimate:
 
 _BOOK, _HERE = "Dive into Deep Learning 12.5", "derived here"
 
+
+def _replacement(i: int) -> Claim[Losses]:
+    batch, _ = BATCHES[i]
+    return Claim(
+        f"batch {batch}: replacement is less efficient, by a tenth at least: excess without over with",
+        "Dive into Deep Learning 12.4 and exercise 3 of 12.5",
+        lambda d: mean_estimate(d.excess[i, :, -1] / d.replaced[i, -1]),
+        0.9,
+        relation="at_most",
+    )
+
+
 CLAIMS: tuple[Claim[Losses], ...] = (
     Claim(
         "gradient descent: there is little progress: the share of the excess loss that 6 updates remove",
@@ -327,14 +339,5 @@ CLAIMS: tuple[Claim[Losses], ...] = (
         float(np.log(0.5)),
         relation="at_most",
     ),
-    *(
-        Claim(
-            f"batch {batch}: replacement is less efficient, by a tenth at least: excess without over with",
-            "Dive into Deep Learning 12.4 and exercise 3 of 12.5",
-            lambda d, i=i: mean_estimate(d.excess[i, :, -1] / d.replaced[i, -1]),  # type: ignore[misc]
-            0.9,
-            relation="at_most",
-        )
-        for i, (batch, _) in enumerate(BATCHES)
-    ),
+    *(_replacement(i) for i in range(len(BATCHES))),
 )

@@ -81,7 +81,10 @@ class Runs:
 def data(full: bool = False, report: Report = quiet) -> Runs:
     """Both studies; they have no form but the full one."""
     printed = study("keras_study_as_printed", report=lambda done, total: report(done, 2 * total))
-    later: Report = lambda done, total: report(total + done, 2 * total)  # noqa: E731
+
+    def later(done: float, total: int) -> None:
+        report(total + done, 2 * total)
+
     intended = study("keras_study_as_intended", report=later, change=_time_based)
     curves = [(results, s) for results in (printed, intended) for s in results.spec.schedules]
     read = [_read(results, schedule) for results, schedule in curves]

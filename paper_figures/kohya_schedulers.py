@@ -129,7 +129,7 @@ def _choice(name: str, notebook: str) -> Choice:
         repeats=REPEATS,
         batch_size=BATCH,
         epochs=EPOCHS,
-        notebook=notebook,  # type: ignore[arg-type]
+        notebook=notebook,  # type: ignore[arg-type]  # checked by Choice itself
     )
 
 

@@ -255,7 +255,7 @@ def test_layout(
 def _check_panels(figure: Figure) -> None:
     said = " ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
     for axes in figure.axes:
-        assert any(len(line.get_xdata()) for line in axes.lines), "a panel is empty"  # type: ignore[arg-type]
+        assert any(np.size(line.get_xdata()) for line in axes.lines), "a panel is empty"
         assert axes.get_legend() is None, "legends stand beside the panels: figure.legend(loc='outside ...')"
         for legend in figure.legends:
             assert not legend.get_window_extent().overlaps(axes.get_window_extent()), "legend over data"
