@@ -170,6 +170,7 @@ _PUBLIC = {
     "paper_figures._make": "show_figure",
     "paper_figures._results": "show_results show_schedules",
 }
+_CURVE = ("problem", "method", "schedule", "averaging")
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = ["__version__", "main", *_MODULE_OF]
 
@@ -591,9 +592,49 @@ def verdict(
             f"{store.spec_file} holds no [[claims]]; add one to your file, and give that file to verdict"
         )
     require_complete(spec, store)
-    judgements = claims.judge(Results(spec, store))
+    with progress("rows judged") as told:
+        judgements = claims.judge(Results(spec, store), told)
     report(spec, store, judgements)
     raise typer.Exit(claims.exit_code(judgements))
+
+
+@app.command()
+def calibrate(
+    cases: Annotated[int, typer.Option(help="Curves per family.")] = 300,
+    seed: Annotated[int, typer.Option(help="Another zoo of the same families.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A Markdown file to write the table to.")] = None,
+) -> None:
+    """Measure how often verdicts are wrong, on curves, quadratics and runs whose truth is known; minutes.
+
+    Exit code 1: a family misses what is aimed at. What the numbers mean: docs/verdicts.md.
+    Example: [bold]ratelab calibrate --cases 50[/bold]
+    """
+    from experiments import calibration
+    from theory.arrays import InputError
+
+    if cases < 1:
+        raise InputError(f"--cases is {cases}; give at least 1")
+    if seed < 0:
+        raise InputError(f"--seed is {seed}; give at least 0")
+    with progress("families") as told:
+        found = calibration.calibrate(cases, seed, told)
+    columns = ["family", "what", "true refuted", "false supported", "true undecided", "claims", "aim"]
+    table, failed = [], []
+    for family in calibration.FAMILIES:
+        tally, missed = found[family.name], calibration.missed(family, found[family.name])
+        shares = (f"{share:.1%}" for share in tally.shares)
+        claims = f"{tally.true_claims} true, {tally.false_claims} false"
+        aim = "missed: " + ", ".join(missed) if missed else "met" if family.promised else "not promised"
+        table.append([family.name, family.about, *shares, claims, aim])
+        failed += [family.name] if missed else []
+    print_table(f"{cases} curves per family, seed {seed}", columns, table)
+    if out is not None:
+        try:
+            out.write_text(markdown_table(columns, table) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--out {out}: {error.strerror or error}; name another file") from error
+        print(f"wrote {out}")
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
@@ -621,7 +662,8 @@ def figure(
     NAME.py draws NAME.csv again with matplotlib alone. The claims of a figure are measured; exit code 1: one
     is not as recorded.
     Own results: risk against updates per schedule, exact line, Monte Carlo band (95 % pointwise interval of
-    the mean), bound, and the slopes claimed; of networks, test error and training loss.
+    the mean), bound, and the slopes claimed; of networks, test error and training loss. claim-N shows the
+    verdict on claim N, where that is a rate: the exponents under the curve.
     Examples: [bold]ratelab figure bach_moulines --venue neurips --format pdf,svg[/bold]
     [bold]ratelab figure results/decay_rates[/bold]
     """
@@ -876,12 +918,19 @@ def is_run(name: str, known: Sequence[str]) -> bool:
 
 
 def draw_results(store: "Store", spec: "Spec", out: Path | None, style: "Style") -> None:
-    """Write the figures of one's own results."""
+    """Write the figures of one's own results, and one for each verdict on a rate."""
+    from experiments import claims
     from experiments.store import Results
-    from paper_figures import _results
+    from paper_figures import _results, _verdicts
 
-    for path in _results.save(Results(spec, store), out or store.figures, style):
+    results, folder = Results(spec, store), out or store.figures
+    for path in _results.save(results, folder, style):
         print(f"wrote {path}")
+    if any(claim.rate is not None for claim in spec.claims):
+        with progress("rows judged") as told:
+            judgements = claims.judge(results, told)
+        for path in _verdicts.save(spec, judgements, folder, style):
+            print(f"wrote {path}")
 
 
 def describe(error: Exception) -> str:
@@ -955,7 +1004,7 @@ def require_complete(spec: "Spec", store: "Store") -> None:
 
 def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> None:
     """The verdicts on the terminal and in report.md."""
-    columns = ["claim", "number", "interval", "window", "claimed", "verdict", "expected"]
+    columns = ["claim", "of", "number", "interval", "window", "claimed", "verdict", "expected"]
     table, reasons = [], []
     for number, judgement in enumerate(judgements, 1):
         claim = judgement.claim
@@ -963,16 +1012,21 @@ def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> N
         mark = "" if judgement.as_expected else ", NOT AS EXPECTED"
         reasons.append(f"{number}. {claim.sentence}{source}: **{judgement.status}**{mark}")
         for row in judgement.rows:
-            axes = ("problem", "method", "schedule", "averaging")
-            chosen = {axis: spec.label(getattr(row.select, axis)) for axis in axes}
-            told = "".join(f" ({chosen[axis]})" for axis in axes if getattr(claim.select, axis) == "*")
-            table.append([f"{number}. {claim.sentence}{told}", *judgement.cells(row)])
-            selected = ", ".join(chosen.values())
+            named = [{axis: spec.label(getattr(side, axis)) for axis in _CURVE} for side in row.sides]
+            told = "".join(f" ({named[0][axis]})" for axis in _CURVE if getattr(claim.select, axis) == "*")
+            differ = [axis for axis in _CURVE if named[0][axis] != named[-1][axis]]
+            sides = (
+                ", ".join([*(names[axis] for axis in differ), f"lr {lr}"])
+                for names, lr in zip(named, row.lrs, strict=True)
+            )
+            table.append([f"{number}. {claim.sentence}{told}", " over ".join(sides), *judgement.cells(row)])
             quantity = "" if claim.quantity == "risk" else f"{claim.kind} ({claim.quantity}): "
             notes = "".join(f"; {note}" for note in row.verdict.notes)
-            reasons.append(
-                f"   - {selected}, lr {row.select.lr} ({spec.lr_unit}): {quantity}{row.verdict.reason}{notes}"
+            curves = (
+                f"{', '.join(names.values())}, lr {lr} ({spec.lr_unit})"
+                for names, lr in zip(named, row.lrs, strict=True)
             )
+            reasons.append(f"   - {' over '.join(curves)}: {quantity}{row.verdict.reason}{notes}")
     shared = " (intervals of Monte Carlo verdicts share the 95 %: Bonferroni)" if spec.bonferroni else ""
     surprises = sum(not judgement.as_expected for judgement in judgements)
     count = f"claims: {len(judgements)}, rows: {len(table)}{shared}; {surprises} not as expected"

@@ -5,15 +5,17 @@ first, and a disagreement is nobody's verdict but an error of an engine.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import evidence
-from experiments.evidence import Fit, Status, Verdict
+from experiments import estimates, evidence, regime, verdict
+from experiments.crosscheck import cross_check
+from experiments.estimates import Estimate
+from experiments.evidence import Fit, NoFit
+from experiments.paths import Path, tune
 from experiments.spec import (
     Claim,
     Selector,
@@ -27,16 +29,19 @@ from experiments.spec import (
     unit_of_lr,
 )
 from experiments.store import Curve, Results
+from experiments.verdict import Status, Verdict
+from problems.networks import rows_of
 from problems.noise import StudentT
-from problems.spectra import PowerLaw
 from theory.arrays import Array, InputError
-from theory.moments import Additive, critical_lr
+from theory.moments import Additive, critical_lr, has_noise
 from theory.schedules import Schedule, multipliers
 
 CANCELLED = 1e-10
 """Of the largest risk so far: below it the exact risk isn't compared with the runs."""
 OVERFLOW = {"float64": 1e300, "float32": 1e70}
 """Nor above: a state of this precision may have overflowed."""
+NEAR = 0.8
+"""Of the largest stable lr, from which on a grid needs no larger value."""
 
 __all__ = ["Claim", "EngineError", "Judgement", "Row", "Selector", "exit_code", "judge"]
 
@@ -47,10 +52,22 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one combination of values that a claim selects."""
+    """The verdict on one combination of values that a claim selects.
 
-    select: Selector
+    sides: the curves that were read, with `against` the one it is compared with second; lrs: the learning
+    rate of each in words, as chosen. Of a rate: the times that were read and the risk there, exact or the
+    mean of the runs.
+    """
+
+    sides: tuple[Selector, ...]
+    lrs: tuple[str, ...]
     verdict: Verdict
+    times: tuple[float, ...] = ()
+    risk: tuple[float, ...] = ()
+
+    @property
+    def select(self) -> Selector:
+        return self.sides[0]
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class Judgement:
 
     @property
     def status(self) -> Status:
-        return evidence.combine([row.verdict.status for row in self.rows])
+        return verdict.combine([row.verdict.status for row in self.rows])
 
     @property
     def as_expected(self) -> bool:
@@ -78,10 +95,9 @@ class Judgement:
             number = f"{exponent:.3f}", f"[{low:.3f}, {high:.3f}] {found.label}"
             window = f"{found.window[0]:g} to {found.window[1]:g}"
         elif found is not None:
-            number = (
-                f"{found.value:.5g}",
-                "exact" if found.exact else f"[{found.low:.5g}, {found.high:.5g}] {found.label}",
-            )
+            known = found.exact and found.low == found.high
+            within = "exact" if known else f"[{found.low:.5g}, {found.high:.5g}] {found.label}"
+            number = f"{found.value:.5g}", within
             time = self.claim.horizon if self.claim.at is None else self.claim.at
             window = "t = T" if time is None else f"t = {time:g}"
         else:
@@ -89,17 +105,26 @@ class Judgement:
         return (*number, window, claimed, row.verdict.status, self.claim.expect)
 
 
-def judge(results: Results) -> list[Judgement]:
-    """The verdict on every claim of a file. EngineError where exact risk and Monte Carlo disagree."""
+def judge(results: Results, report: Callable[[float, int], None] | None = None) -> list[Judgement]:
+    """The verdict on every claim of a file. EngineError where exact risk and Monte Carlo disagree.
+
+    `report` is told (rows judged, of how many).
+    """
     spec = results.spec
     check_engines(results)
     selected = [(claim, list(select(spec, claim.select))) for claim in spec.claims]
     judged_by_runs = sum(_exact_rows(claim, rows).count(False) for claim, rows in selected)
     shared = max(1, judged_by_runs) if spec.bonferroni else 1
-    return [
-        Judgement(claim, tuple(Row(row, _verdict(results, claim, row, shared)) for row in rows))
-        for claim, rows in selected
-    ]
+    total, judgements, done = sum(len(rows) for _, rows in selected), [], 0
+    for claim, rows in selected:
+        judged = []
+        for row in rows:
+            judged.append(_judge(results, claim, row, shared))
+            done += 1
+            if report is not None:
+                report(done, total)
+        judgements.append(Judgement(claim, tuple(judged)))
+    return judgements
 
 
 def exit_code(judgements: Sequence[Judgement]) -> int:
@@ -122,9 +147,7 @@ def check_engines(results: Results) -> None:
         expected = np.where(_comparable(spec, curve, times, expected), expected, np.inf)
         if len(runs) < 2 or np.isinf(expected).all():
             continue
-        fault = evidence.cross_check(
-            times, expected, runs.values, comparisons=len(curves), tolerance=tolerance
-        )
+        fault = cross_check(times, expected, runs.values, comparisons=len(curves), tolerance=tolerance)
         if fault is not None:
             raise EngineError(f"{', '.join(map(repr, curve))}: {fault}")
 
@@ -142,7 +165,7 @@ def _comparable(spec: Spec, curve: Curve, times: Array, exact: Array) -> NDArray
     if isinstance(law, Additive) and not law.noise.any():
         return known
     noise = getattr(curve.problem, "noise", None)
-    if spec.runs < evidence.MIN_RUNS or (isinstance(noise, StudentT) and noise.df <= 4):
+    if spec.runs < estimates.MIN_RUNS or (isinstance(noise, StudentT) and noise.df <= 4):
         return np.zeros_like(known)
     if isinstance(law, Additive):
         return known
@@ -175,7 +198,7 @@ def _is_exact(claim: Claim, *rows: Selector) -> bool:
     return known and claim.kind != "fraction"
 
 
-def _verdict(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+def _judge(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     match claim.kind:
         case "rate":
             return _rate(results, claim, row, shared)
@@ -187,132 +210,260 @@ def _verdict(results: Results, claim: Claim, row: Selector, shared: int) -> Verd
             return _fraction(results, claim, row, shared)
 
 
-def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     assert claim.rate is not None
     spec, log_power = results.spec, claim.rate.log_power
-    along = spec.anytime(row.schedule, row.averaging)
-    known = row.problem.minimum if is_network(row.problem) else None
-    floor = evidence.risk_floor(row.problem.start_risk, 0.0 if known is None else known.accuracy)
-    if _is_exact(claim, row):
-        times, risks = _points(results, row, exact=True)
-        best = np.argmin(risks, axis=1)
-        risk = np.take_along_axis(risks, best[:, None], axis=1)[0, 0]
+    along, exact = spec.anytime(row.schedule, row.averaging), _is_exact(claim, row)
+    floor = _floor(spec, row, exact)
+    read = _points(results, row, exact)
+    risk = None
+    fit: Fit | NoFit
+    if exact:
+        risk = read.values[0]
         minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
-        fit = evidence.fit_exact(times, risk, log_power=log_power, minimum=minimum, floor=floor)
-        chosen = best[0]
+        fit = evidence.fit_exact(read.times, risk, log_power=log_power, minimum=minimum, floor=floor)
     else:
-        times, risks = _points(results, row, exact=False)
-        chosen, runs = (
-            evidence.held_out_best(risks)
-            if row.lr == "best"
-            else (np.zeros(len(times), dtype=int), risks[:, 0])
-        )
         fit_runs = evidence.fit_trajectories if along else evidence.fit_horizons
-        fit = fit_runs(times, runs, log_power=log_power, floor=floor, claims=shared)
-    premature = None
+        heavy = estimates.infinite_variance(_tail_index(row, claim))
+        fit = (
+            NoFit(heavy)
+            if heavy
+            else fit_runs(read.times, read.values, log_power=log_power, floor=floor, claims=shared)
+        )
+    early = None
     if claim.regime == "asymptotic":
-        mu, smoothness = row.problem.strong_convexity, row.problem.smoothness
-        mu = mu if smoothness is None or mu > 1e-12 * smoothness else 0.0
-        power_law = isinstance(getattr(row.problem, "spectrum", None), PowerLaw)
-        premature = evidence.regime(mu, times, _step_sums(spec, row, times, chosen), power_law=power_law)
-    return evidence.judge_rate(
+        inside = evidence.window(read.times)
+        path = Path(spec, row, read.times[inside].astype(np.int64), along)
+        early = regime.premature(path, read.lrs[inside], None if risk is None else risk[inside])
+    if isinstance(fit, NoFit) and fit.floored and _is_noiseless(row) and claim.regime != "window":
+        fit = replace(
+            fit,
+            reason=fit.reason + "; without noise the risk falls through the floor before two decades of its "
+            'asymptote have passed, and nothing can decide the limit: say regime = "window"',
+        )
+    found = evidence.judge_rate(
         fit,
         claim.rate,
         claim.relation,
         asked_margin=claim.margin,
-        premature=premature,
+        premature=early,
         window_only=claim.regime == "window",
     )
+    drawn = estimates.mean_of_runs(read.values) if risk is None else risk
+    times = tuple(read.times.tolist())
+    return Row((row,), (read.chosen(row),), _unless_edge(found, read), times, tuple(drawn.tolist()))
 
 
-def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     assert claim.value is not None
-    exact = _is_exact(claim, row)
-    found = _final(results, claim, row, exact)
-    estimate = (
-        evidence.exact_estimate(found[0])
-        if exact
-        else evidence.mean_estimate(found, shared, minimum=minimum_runs(claim))
+    read = _final(results, claim, row, _is_exact(claim, row))
+    found = estimates.judge_value(
+        _estimate(results.spec, claim, row, read, shared), claim.value, claim.tolerance, claim.relation
     )
-    return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+    return Row((row,), (read.chosen(row),), _unless_edge(found, read))
 
 
-def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+def _estimate(spec: Spec, claim: Claim, row: Selector, read: "_Read", shared: int) -> Estimate:
+    """What one side comes to."""
+    exact = _is_exact(claim, row)
+    floor = _floor_of(spec, claim, row, exact)
+    values = read.values[:, 0]
+    if exact:
+        return estimates.exact_estimate(values[0], floor)
+    return estimates.mean_estimate(
+        values,
+        shared,
+        minimum=minimum_runs(claim),
+        rows=_rows(claim, row),
+        floor=floor,
+        tail_index=_tail_index(row, claim),
+    )
+
+
+def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     assert claim.value is not None
     spec, other = results.spec, counterpart(claim, row)
     horizon = claim.horizon or spec.longest
     exact = _is_exact(claim, row, other)
     above, below = (_final(results, claim, side, exact) for side in (row, other))
+    floors = _floor_of(spec, claim, row, exact), _floor_of(spec, claim, other, exact)
     paired = False
     if not exact:
         homes = {spec.home(side.schedule, side.averaging, horizon) for side in (row, other)}
         paired = (
             len(homes) == 1
             and (row.problem, row.method) == (other.problem, other.method)
-            and len(above) == len(below)
+            and len(above.values) == len(below.values)
         )
+    a, b = above.values[:, 0], below.values[:, 0]
     try:
         estimate = (
-            evidence.exact_ratio(above[0], below[0])
+            estimates.exact_ratio(a[0], b[0], *floors)
             if exact
-            else evidence.ratio_estimate(
-                above, below, paired=paired, claims=shared, minimum=minimum_runs(claim)
+            else estimates.ratio_estimate(
+                a,
+                b,
+                paired=paired,
+                claims=shared,
+                minimum=minimum_runs(claim),
+                rows=_rows(claim, row),
+                floors=floors,
+                tail_index=_tail_index(row, claim),
             )
         )
     except InputError as error:  # 0/0 or inf/inf
-        return Verdict("undecided", str(error))
-    return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+        found = Verdict("undecided", str(error))
+    else:
+        found = estimates.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+    return _compared(row, other, above, below, found)
 
 
-def _fraction(results: Results, claim: Claim, row: Selector, shared: int) -> Verdict:
+def _compared(row: Selector, other: Selector, above: "_Read", below: "_Read", found: Verdict) -> Row:
+    lrs = above.chosen(row), below.chosen(other)
+    return Row((row, other), lrs, _unless_edge(_unless_edge(found, above), below))
+
+
+def _fraction(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     """Run i is held against run i, whether they share their noise or not; with `lr` "best" on one side
     only, the other side's last runs, too, are those that judge."""
     assert claim.value is not None
-    runs = _final(results, claim, row, exact=False)
-    bar: Any = 0.0 if claim.worse_than is None else claim.worse_than
-    if claim.against is not None:
-        bar = _final(results, claim, counterpart(claim, row), exact=False)
-        together = min(len(runs), len(bar))
-        runs, bar = runs[-together:], bar[-together:]
-    estimate = evidence.fraction_estimate(int((runs > bar).sum()), len(runs), shared)
-    return evidence.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+    spec, read = results.spec, _final(results, claim, row, exact=False)
+    runs, floor = read.values[:, 0], _floor_of(spec, claim, row, exact=False)
+    if claim.against is None:
+        worse = 0.0 if claim.worse_than is None else claim.worse_than
+        unclear = np.zeros(len(runs), dtype=bool) if worse >= floor else runs < floor
+        found = _fraction_worse(claim, runs > worse, unclear, shared)
+        return Row((row,), (read.chosen(row),), _unless_edge(found, read))
+    other = counterpart(claim, row)
+    below = _final(results, claim, other, exact=False)
+    together = min(len(runs), len(below.values))
+    runs, bar = runs[-together:], below.values[-together:, 0]
+    unclear = (runs < floor) & (bar < _floor_of(spec, claim, other, exact=False))
+    return _compared(row, other, read, below, _fraction_worse(claim, runs > bar, unclear, shared))
 
 
-def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> Array:
-    """What is claimed of `row` at its record: (1,) exact, else (runs,); half of them for the best lr.
+def _fraction_worse(
+    claim: Claim, worse: NDArray[np.bool_], unclear: NDArray[np.bool_], shared: int
+) -> Verdict:
+    assert claim.value is not None
+    hits = int((worse & ~unclear).sum())
+    estimate = estimates.fraction_estimate(hits, len(worse), shared, int(unclear.sum()))
+    return estimates.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
+
+
+def _unless_edge(found: Verdict, read: "_Read") -> Verdict:
+    """Undecided where the best lr lies at an edge of the grid: another grid would give another verdict."""
+    if not read.edge:
+        return found
+    return replace(found, status="undecided", reason=f"{read.edge}; with this grid: {found.reason}")
+
+
+# What is read
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Values (n, K) at `times` (K,), n = 1 when exact, with the lr chosen at each (K,); `edge`: the fault of
+    a grid whose best is at its end."""
+
+    times: Array
+    values: Array
+    lrs: Array
+    edge: str = ""
+
+    def chosen(self, row: Selector) -> str:
+        """The learning rate in words."""
+        first, last = f"{self.lrs[0]:.4g}", f"{self.lrs[-1]:.4g}"
+        if not isinstance(row.lr, str):
+            return first
+        return f"{first if first == last else f'{first} to {last}'} ({row.lr})"
+
+
+def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> _Read:
+    """What is claimed of `row` at its record: (1, 1) exact, else (runs, 1); half of them for the best lr.
 
     The best lr is that of the quantity claimed. In a fraction, the error of a diverged run is worse than any;
     in a mean it is the 1 that it is.
     """
-    horizon = claim.horizon or results.spec.longest
+    spec = results.spec
+    horizon = claim.horizon or spec.longest
+    scale = 1 / row.problem.start_risk if claim.quantity == "risk/start" else 1.0
+    if row.lr == "tuned":
+        end = horizon if claim.at is None else claim.at
+        along = spec.anytime(row.schedule, row.averaging)
+        lrs, risk = tune(Path(spec, row, np.array([end]), along))
+        return _Read(np.array([float(end)]), scale * risk[None], lrs)
 
-    def end(quantity: str) -> Array:
+    def end_of(quantity: str) -> Array:
         times, values = _read(results, row, horizon, exact, quantity)
         values = values[..., -1:] if claim.at is None else values[..., times == claim.at]
         return np.where(np.isnan(values), np.inf, values)
 
     if claim.quantity == "diverged":
-        found = np.isinf(end("risk" if has_risk(row.problem) else "train_loss")).astype(np.float64)
+        found = np.isinf(end_of("risk" if has_risk(row.problem) else "train_loss")).astype(np.float64)
     elif claim.quantity == "risk/start":
-        found = end("risk") / row.problem.start_risk
+        found = end_of("risk") * scale
     else:
-        found = end(claim.quantity)
+        found = end_of(claim.quantity)
     if claim.kind == "fraction" and claim.quantity.endswith("_error"):
-        losses = end(claim.quantity.replace("error", "loss"))
+        losses = end_of(claim.quantity.replace("error", "loss"))
         found = np.where(np.isinf(losses), np.inf, found)
-    if row.lr != "best":
-        return np.asarray(found[:, 0, 0])
-    return np.asarray(found.min(axis=1)[:, 0] if exact else evidence.held_out_best(found)[1][:, 0])
+    time = float(horizon if claim.at is None else claim.at)
+    return _chosen(spec, row, np.array([time]), found, exact)
 
 
-def _points(results: Results, row: Selector, exact: bool) -> tuple[Array, Array]:
-    """Times (K,) and risks (n, lrs, K) to fit a rate to: records of one trajectory, or one per horizon."""
+def _points(results: Results, row: Selector, exact: bool) -> _Read:
+    """What to fit a rate to: records of one trajectory, or one point per horizon."""
     spec = results.spec
-    if spec.anytime(row.schedule, row.averaging):
-        return _read(results, row, spec.longest, exact)
+    along = spec.anytime(row.schedule, row.averaging)
+    if row.lr == "tuned":
+        every = np.array(spec.times(spec.longest) if along else sorted(spec.horizons))
+        times = every[evidence.window(every)]
+        lrs, risk = tune(Path(spec, row, times, along))
+        return _Read(times.astype(np.float64), risk[None], lrs)
+    if along:
+        times, values = _read(results, row, spec.longest, exact)
+        return _chosen(spec, row, times, values, exact)
     horizons = sorted(spec.horizons)
     ends = [_read(results, row, horizon, exact)[1][..., -1] for horizon in horizons]
-    return np.array(horizons, dtype=np.float64), np.stack(ends, axis=-1)
+    return _chosen(spec, row, np.array(horizons, dtype=np.float64), np.stack(ends, axis=-1), exact)
+
+
+def _chosen(spec: Spec, row: Selector, times: Array, values: Array, exact: bool) -> _Read:
+    """Of values (n, lrs, K) those of the lr asked for; the best is that of each time."""
+    lrs = np.array(_lrs(spec, row))
+    if row.lr != "best":
+        return _Read(times, values[:, 0], np.full(len(times), lrs[0]))
+    if exact:
+        best = np.argmin(values, axis=1)[0]
+        kept = np.take_along_axis(values, best[None, None], axis=1)[:, 0]
+    else:
+        best, kept = estimates.held_out_best(values)
+    return _Read(times, kept, lrs[best], _edge(spec, row, times, lrs[best]))
+
+
+def _edge(spec: Spec, row: Selector, times: Array, chosen: Array) -> str:
+    """Which value to add to a grid whose best is at its end, somewhere in the window; empty where it
+    isn't."""
+    grid, inside = np.sort(spec.lr), evidence.window(times)
+    low, high = grid[0], grid[-1]
+    factor = (grid[1] / low, high / grid[-2]) if len(grid) > 1 else (3.0, 3.0)
+    limit = np.inf
+    if row.problem.law is not None:
+        along = spec.anytime(row.schedule, row.averaging)
+        limit = Path(spec, row, times[inside][-1:].astype(np.int64), along).largest_stable()
+    for end, at, wanted in (
+        ("smallest", chosen[inside] == low, low / factor[0]),
+        ("largest", chosen[inside] == high, min(high * factor[1], 0.9 * limit)),
+    ):
+        if at.any() and (end == "smallest" or high < NEAR * limit):
+            when = times[inside][np.argmax(at)]
+            return (
+                f"the best lr at t = {when:g} is the {end} of the grid, "
+                f"{high if end == 'largest' else low:g}: "
+                f"add {wanted:.3g}" + (', or say lr = "tuned"' if row.problem.law is not None else "")
+            )
+    return ""
 
 
 def _read(
@@ -332,14 +483,31 @@ def _lrs(spec: Spec, row: Selector) -> tuple[float, ...]:
     return spec.lr if row.lr == "best" else (float(row.lr),)  # type: ignore[arg-type]
 
 
-def _step_sums(spec: Spec, row: Selector, times: Array, chosen: Array) -> Array:
-    """Σ η up to each time, of the lr chosen there; under momentum β a step counts as η/(1 − β)."""
-    lrs = np.array(_lrs(spec, row))[chosen]
-    if spec.anytime(row.schedule, row.averaging):
-        steps = multipliers(open_part(row.schedule), spec.longest)
-        totals = np.concatenate([[0.0], np.cumsum(steps)])[times.astype(int)]
-        units: Any = unit_of_lr(row.problem, row.method, spec.lr_unit, spec.longest)
-    else:
-        totals = np.array([multipliers(open_part(row.schedule), int(t)).sum() for t in times])
-        units = [unit_of_lr(row.problem, row.method, spec.lr_unit, int(t)) for t in times]
-    return np.asarray(lrs * units * totals / (1 - row.method.momentum))
+def _floor(spec: Spec, row: Selector, exact: bool) -> float:
+    """The risk below which nothing more is known of this curve."""
+    known = row.problem.minimum if is_network(row.problem) else None
+    accuracy = 0.0 if known is None else known.accuracy
+    return estimates.risk_floor(row.problem.start_risk, accuracy, "float64" if exact else spec.dtype)
+
+
+def _floor_of(spec: Spec, claim: Claim, row: Selector, exact: bool) -> float:
+    """The floor of the quantity claimed; a loss or an error is no difference and has none."""
+    if not claim.quantity.startswith("risk"):
+        return 0.0
+    return _floor(spec, row, exact) / (row.problem.start_risk if claim.quantity == "risk/start" else 1.0)
+
+
+def _tail_index(row: Selector, claim: Claim) -> float:
+    """α of the risk's tail, P(r > x) ~ x^−α: half of that of Student-t noise, for the risk is a square."""
+    noise = getattr(row.problem, "noise", None)
+    return noise.df / 2 if isinstance(noise, StudentT) and claim.quantity.startswith("risk") else np.inf
+
+
+def _is_noiseless(row: Selector) -> bool:
+    return row.problem.law is not None and not has_noise(row.problem.law)
+
+
+def _rows(claim: Claim, row: Selector) -> int:
+    """How many rows an error is a fraction of; 0 for other quantities."""
+    part, _, what = claim.quantity.partition("_")
+    return rows_of(row.problem.data, part) if what == "error" else 0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeGuard,
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from experiments import evidence
+from experiments import estimates, evidence
 from theory import averaging as _averaging, moments
 from theory.arrays import InputError, record_times
 from theory.averaging import Averaging, StepWeighted
@@ -40,6 +40,9 @@ ENGINE_VERSION = 1
 
 BLOCK = 64
 """Runs per cell."""
+
+MAX_HORIZON = 10**9
+"""Updates that a file may ask for."""
 
 LrUnit = Literal["absolute", "1/L", "1/mu", "critical", "D/G", "D/(G sqrt T)"]
 Clock: TypeAlias = Literal["update", "epoch"]
@@ -70,13 +73,16 @@ NOT_IN_KEYS = frozenset({"title", "claims", "labels", "bonferroni", "full"})
 
 @dataclass(frozen=True)
 class Selector:
-    """Which curves a claim speaks of. None is the file's only one, "*" each of them; lr may be "best"."""
+    """Which curves a claim speaks of. None is the file's only one, "*" each of them.
+
+    lr may be "best", the grid's, or "tuned", which minimises the exact risk over all stable rates.
+    """
 
     problem: Any = None
     method: Any = None
     schedule: Any = None
     averaging: Any = None
-    lr: float | Literal["best", "*"] | None = None
+    lr: float | Literal["best", "tuned", "*"] | None = None
 
 
 @dataclass(frozen=True)
@@ -326,7 +332,9 @@ def select(spec: Spec, selector: Selector) -> Iterator[Selector]:
         wanted = getattr(selector, name)
         axes.append(values if wanted in ("*", None) else [v for v in values if v == wanted])
     lrs: Sequence[Any] = (
-        spec.lr if selector.lr in ("*", None) else [x for x in (*spec.lr, "best") if x == selector.lr]
+        spec.lr
+        if selector.lr in ("*", None)
+        else [x for x in (*spec.lr, "best", "tuned") if x == selector.lr]
     )
     for combination in itertools.product(*axes, lrs):
         yield Selector(*combination)
@@ -375,7 +383,7 @@ class _Labelled(_Table):
 _Entry = Annotated[_Labelled, BeforeValidator(lambda v: {"value": v} if isinstance(v, str) else v)]
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1)]
-_Horizon = Annotated[int, Field(ge=1, le=10**9)]
+_Horizon = Annotated[int, Field(ge=1, le=MAX_HORIZON)]
 _Runs = Annotated[int, Field(ge=1, le=10**7)]
 T = TypeVar("T")
 _Some = Annotated[list[T], Field(min_length=1)]
@@ -785,14 +793,17 @@ def claim_faults(spec: Spec, claim: Claim) -> list[str]:
         for name in (*KINDS.values(), "lr"):
             axis: Sequence[object] = spec.lr if name == "lr" else getattr(spec, name + "s")
             wanted = getattr(selector, name)
-            allowed = [*axis, "best", "*"] if name == "lr" else [*axis, "*"]
+            allowed = [*axis, "best", "tuned", "*"] if name == "lr" else [*axis, "*"]
             listed = ", ".join(map(str, axis))
             if wanted is None and len(axis) > 1 and not place:
                 faults.append(
                     f'{name} is missing, and the file has several: {listed}; name one, or "*" for each'
                 )
             elif wanted is not None and (wanted not in allowed or (place and wanted == "*")):
-                faults.append(f"{place}{name} = {wanted} selects nothing; the file has {listed}")
+                also = ', "best", "tuned"' + ("" if place else ', "*"') if name == "lr" else ""
+                near = difflib.get_close_matches(str(wanted), ("best", "tuned"), n=1) if also else []
+                hint = f'; did you mean "{near[0]}"?' if near else ""
+                faults.append(f"{place}{name} = {wanted} selects nothing; the file has {listed}{also}{hint}")
     if claim.horizon is not None and claim.horizon not in spec.horizons:
         faults.append(f"horizon = {claim.horizon} is not in horizons = {list(spec.horizons)}")
     if faults:
@@ -831,6 +842,8 @@ def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
                 f"whether {row.schedule!r} has reached its asymptotic rate cannot be told from steps that "
                 'depend on the run; say regime = "window"'
             )
+    if row.lr == "tuned":
+        faults += _tuned_faults(spec, claim, row)
     if claim.kind == "fraction" or row.problem.law is None or closed:
         needed = minimum_runs(claim) * (2 if row.lr == "best" else 1)
         if spec.runs < needed:
@@ -842,6 +855,20 @@ def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
                 f"{why}, so the verdict is Monte Carlo and needs runs >= {needed}{half}; runs = {spec.runs}"
             )
     return faults
+
+
+def _tuned_faults(spec: Spec, claim: Claim, row: Selector) -> Iterator[str]:
+    """Only an exact risk can be minimised over the learning rate itself."""
+    if claim.kind == "fraction" or not claim.quantity.startswith("risk"):
+        yield f'lr = "tuned" minimises the exact risk, and the claim is of {claim.quantity}; say lr = "best"'
+    elif row.problem.law is None or not isinstance(row.schedule, Schedule):
+        what = repr(row.problem) if row.problem.law is None else repr(row.schedule)
+        yield f'lr = "tuned" minimises the exact risk, and {what} has none; say lr = "best"'
+    elif claim.at is not None and not spec.anytime(row.schedule, row.averaging):
+        yield (
+            f'lr = "tuned" with at = {claim.at}: {row.schedule!r}, {row.averaging!r} is not anytime, so its '
+            "best lr is that of a whole horizon; claim horizon instead"
+        )
 
 
 def _readable(problem: "Objective") -> tuple[Quantity, ...]:
@@ -862,4 +889,4 @@ def _no_quantity(claim: Claim, problem: "Objective") -> str:
 def minimum_runs(claim: Claim) -> int:
     """Below, an interval of Monte Carlo would cover less than it says."""
     few = claim.kind == "fraction" or claim.quantity.endswith(("_loss", "_error"))
-    return evidence.MIN_SEEDS if few else evidence.MIN_RUNS
+    return estimates.MIN_SEEDS if few else estimates.MIN_RUNS

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from experiments import evidence
-from experiments.evidence import Estimate, NoFit, Relation, Status
+from experiments import estimates, evidence
+from experiments.estimates import Estimate
+from experiments.evidence import NoFit
+from experiments.verdict import Relation, Status
 from theory.arrays import Array, InputError
 
 D = TypeVar("D")
@@ -95,8 +97,8 @@ class Outcome(Generic[D]):
 def judge(claim: Claim[D], data: D) -> Outcome[D]:
     """Measure a claim on the data of its figure."""
     measured = claim.measure(data)
-    estimate = measured if isinstance(measured, Estimate) else evidence.exact_estimate(float(measured))
-    verdict = evidence.judge_value(estimate, claim.predicted, claim.tolerance, claim.relation)
+    estimate = measured if isinstance(measured, Estimate) else estimates.exact_estimate(float(measured))
+    verdict = estimates.judge_value(estimate, claim.predicted, claim.tolerance, claim.relation)
     return Outcome(claim, estimate, verdict.status)
 
 

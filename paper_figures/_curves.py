@@ -8,15 +8,23 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from paper_figures._style import Look, distinct, looks, new_figure, ordered, slope_triangle
+from paper_figures._style import (
+    Look,
+    distinct,
+    few_powers,
+    letters,
+    looks,
+    new_figure,
+    ordered,
+    slope_triangle,
+)
 from paper_figures._table import Table
 
 if TYPE_CHECKING:
@@ -24,8 +32,6 @@ if TYPE_CHECKING:
 
 DIVERGED = 1e200
 """A risk above is drawn as what it is, diverged: not at all."""
-LETTERS = 17
-"""Of the smallest text, per inch, where the font has 8 points."""
 ABREAST = 3
 """Panels in a row that fit the page; with more the figure is wider."""
 NUMBERS = ("lr", "horizon", "t")
@@ -68,7 +74,7 @@ def draw(
         panel.set(xscale="linear" if linear else "log", yscale="log")
         varied = [(axis, v) for axis, v in ((down, row), (across, column)) if len(table.values(axis)) > 1]
         words = ", ".join(_name(axis, value, names) for axis, value in varied)
-        panel.set_title(textwrap.fill(words, int(_letters(figure) / len(columns))))
+        panel.set_title(textwrap.fill(words, int(letters(figure) / len(columns))))
         if columns.index(column) == 0:
             panel.set_ylabel(ylabel)
         if rows.index(row) == len(rows) - 1:
@@ -137,10 +143,7 @@ def _limits(
 
 def _set_scale(panel: "Axes", low: float, high: float, linear: bool, ticks: Sequence[float]) -> None:
     panel.set_ylim(low, high)
-    if high < 100 * low:  # too few powers of ten to read the axis by
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+    few_powers(panel, low, high)
     if linear:
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     elif len(ticks) < 9:
@@ -172,9 +175,9 @@ def _draw_triangle(
 
 def _add_words(figure: Figure, panel: "Axes", title: str, table: Table) -> None:
     """The title above; the legend below, which says what lines and bands are; in lines that fit the page."""
-    letters = _letters(figure)
+    across = letters(figure)
     if title:
-        lines = [textwrap.fill(part, letters) for part in title.replace("$", r"\$").splitlines() if part]
+        lines = [textwrap.fill(part, across) for part in title.replace("$", r"\$").splitlines() if part]
         figure.suptitle("\n".join(lines), fontsize="small")
     handles, labels = panel.get_legend_handles_labels()
     unknown = [np.isnan(curve["exact"]).all() for _, curve in table.groups("problem", "method", "schedule")]
@@ -186,10 +189,5 @@ def _add_words(figure: Figure, panel: "Axes", title: str, table: Table) -> None:
     if np.isfinite(table["bound"]).any():
         grey.append(Line2D([], [], color="0.4", ls=":", lw=0.7, label="dotted: worst-case bound"))
     handles, labels = [*handles, *grey], [*labels, *(str(part.get_label()) for part in grey)]
-    abreast = max(1, int(letters / (8 + max(map(len, labels)))))
+    abreast = max(1, int(across / (8 + max(map(len, labels)))))
     figure.legend(handles, labels, loc="outside lower center", ncols=min(abreast, len(labels)))
-
-
-def _letters(figure: Figure) -> int:
-    """How many fit across."""
-    return int(LETTERS * 8 / float(mpl.rcParams["font.size"]) * figure.get_figwidth())

@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,23 @@ def new_figure(height: float, pages: float = 1.0) -> Figure:
     return Figure(
         figsize=(pages * width, min(height * mpl.rcParams["font.size"] / 8, highest)), layout="constrained"
     )
+
+
+LETTERS = 17
+"""Of the smallest text, per inch, where the font has 8 points."""
+
+
+def letters(figure: Figure) -> int:
+    """How many fit across."""
+    return int(LETTERS * 8 / float(mpl.rcParams["font.size"]) * figure.get_figwidth())
+
+
+def few_powers(panel: "Axes", low: float, high: float) -> None:
+    """Ticks between the powers of ten of a logarithmic y axis, where these are too few to read it by."""
+    if high < 100 * low:
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 @dataclass(frozen=True)

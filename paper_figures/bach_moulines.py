@@ -21,7 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments import jumping
-from experiments.evidence import Estimate, cross_check, mean_estimate
+from experiments.crosscheck import cross_check
+from experiments.estimates import Estimate, mean_estimate
 from experiments.methods import SGD
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, exponent, mean_interval

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from experiments.evidence import Estimate, mean_estimate
+from experiments.estimates import Estimate, mean_estimate
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, mean_interval
 from paper_figures._style import looks, new_figure, shade

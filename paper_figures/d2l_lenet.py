@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 
-from experiments.evidence import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
+from experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
 from experiments.spec import Quantity
 from experiments.store import Curve, Results
 from paper_figures._about import About, Report, quiet

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.evidence import Estimate, fraction_estimate, mean_estimate, ratio_estimate
+from experiments.estimates import Estimate, fraction_estimate, mean_estimate, ratio_estimate
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim
 from paper_figures._style import VERMILION, new_figure, ordered

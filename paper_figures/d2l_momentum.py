@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq, minimize_scalar
 
-from experiments.evidence import Relation
+from experiments.verdict import Relation
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim
 from paper_figures._style import VERMILION, Look, new_figure, ordered

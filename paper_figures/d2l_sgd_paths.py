@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from experiments.evidence import Estimate, fraction_estimate
+from experiments.estimates import Estimate, fraction_estimate
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim
 from paper_figures._style import look, new_figure

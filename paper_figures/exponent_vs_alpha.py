@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from experiments import evidence
+from experiments.evidence import window
+from experiments.regime import SETTLED
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, exponent
 from paper_figures._style import AVERAGE, LAST, new_figure
@@ -89,7 +90,7 @@ def data(full: bool = False, report: Report = quiet) -> Exponents:
         mixings = [averaging(s[0])[None] for _, averaging in AVERAGINGS]
         risk = exact_risk(problem, s, np.array([lr]), mixings, times)
         assert risk is not None
-        settled[i, j] = evidence.regime(mu, times, lr * np.cumsum(s)[times - 1]) is None
+        settled[i, j] = mu * lr * np.cumsum(s)[times - 1][window(times)][0] >= SETTLED
         for a, predict in enumerate((rates.quadratic_last, rates.quadratic_averaged)):
             fit = exponent(times, risk[0, 0, a])
             measured[i, a, j], drift[i, a, j], margin = fit.exponent, fit.drift, fit.margin

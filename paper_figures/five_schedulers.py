@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from experiments.evidence import MIN_SEEDS, Estimate, ratio_estimate
+from experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
 from experiments.spec import Spec
 from experiments.store import Curve, Results
 from paper_figures._about import About, Report, quiet

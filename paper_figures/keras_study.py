@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from experiments.evidence import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
+from experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
 from experiments.spec import Spec
 from experiments.store import Curve, Results
 from paper_figures._about import About, Report, quiet

@@ -29,7 +29,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments import stepping
-from experiments.evidence import mean_estimate, ratio_estimate
+from experiments.estimates import mean_estimate, ratio_estimate
 from experiments.methods import SGD
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, mean_interval

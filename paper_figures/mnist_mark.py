@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.evidence import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
+from experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
 from experiments.store import Curve
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, mean_interval

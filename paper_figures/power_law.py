@@ -30,7 +30,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.evidence import UNTRUNCATED, Status, slope_weights
+from experiments.evidence import slope_weights
+from experiments.regime import UNTRUNCATED
+from experiments.verdict import Status
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, exponent
 from paper_figures._style import AVERAGE, LAST, new_figure, slope_triangle

@@ -26,7 +26,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.evidence import Estimate, NoFit, fit_trajectories, mean_estimate, ratio_estimate
+from experiments.estimates import Estimate, mean_estimate, ratio_estimate
+from experiments.evidence import NoFit, fit_trajectories
 from experiments.methods import SGD
 from experiments.training import Job, train
 from paper_figures._about import About, Report, quiet

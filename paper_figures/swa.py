@@ -32,7 +32,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from experiments.evidence import MIN_SEEDS, Estimate, ratio_estimate
+from experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
 from experiments.store import Curve
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, mean_interval

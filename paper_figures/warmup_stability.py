@@ -28,7 +28,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import stepping
-from experiments.evidence import Estimate, cross_check, mean_estimate
+from experiments.crosscheck import cross_check
+from experiments.estimates import Estimate, mean_estimate
 from experiments.methods import SGD
 from paper_figures._about import About, Report, quiet
 from paper_figures._claims import Claim, mean_interval

@@ -41,6 +41,13 @@ FILES = {
 """The files of a set: train before test, features before labels."""
 
 DIGITS_TEST = 1415
+SIZES = {
+    "mnist": (60_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "digits": (DIGITS_TEST, 1797 - DIGITS_TEST),
+    "a9a": (32_561, 16_281),
+}
+"""Labelled rows to train on and to test on."""
 """The first test row of digits (see `load_labelled`)."""
 
 

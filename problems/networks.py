@@ -21,7 +21,7 @@ from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from problems import minima, philox
-from problems.datasets import load_labelled, validation_split
+from problems.datasets import SIZES, load_labelled, validation_split
 from problems.minibatches import updates_per_epoch
 from problems.problem import Objective
 from theory.arrays import Array, InputError, Integers
@@ -59,6 +59,14 @@ class Part(NamedTuple):
 
     features: NDArray[np.float32]
     labels: Integers
+
+
+def rows_of(split: Split, part: str) -> int:
+    """How many rows "train", "validation" or "test" has, without the data."""
+    train, test = SIZES[split.name]
+    if part == "test":
+        return split.test or test
+    return split.validation if part == "validation" else (split.rows or train) - split.validation
 
 
 @lru_cache(maxsize=4)

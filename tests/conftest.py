@@ -6,8 +6,12 @@ their own.
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from synthetic import sgd
+
+from theory.arrays import Array
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("quick", max_examples=20, derandomize=True, deadline=None)
@@ -20,3 +24,10 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RATELAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def thousand_trials() -> tuple[Array, Array, Array]:
+    times = np.unique(np.rint(np.geomspace(20, 2000, 25)))
+    risks, exact = sgd(1, 1000, 64, times, np.array([1.0, 0.5, 0.25]))
+    return times, risks, exact

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, evidence, execute, spec as specs
+from experiments import claims, crosscheck, execute, spec as specs
 from experiments.store import Results, Store
 from theory.arrays import Array
 
@@ -67,13 +67,13 @@ def test_a_run_that_diverged_against_itself_is_undecided(
 
 def test_an_error_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same comparison with an exact risk that is a third too high."""
-    right = evidence.cross_check
+    right = crosscheck.cross_check
 
     def wrong(times: Array, exact: Array, risks: Array, *, comparisons: int, tolerance: float) -> str | None:
         scaled = np.where(times > 0, exact * 4 / 3, exact)
         return right(times, scaled, risks, comparisons=comparisons, tolerance=tolerance)
 
-    monkeypatch.setattr(evidence, "cross_check", wrong)
+    monkeypatch.setattr(claims, "cross_check", wrong)
     monkeypatch.setitem(CASES, "right", (QUADRATIC, "SGD()", 0.2, 128))
     with pytest.raises(claims.EngineError):
         _judged(tmp_path, "right")

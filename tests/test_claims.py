@@ -1,16 +1,17 @@
 """Claims judged on small real runs: each kind, each way of choosing curves, exact and by Monte Carlo."""
 
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import claims, evidence
+from experiments import claims, estimates, evidence
 from experiments.claims import Claim, EngineError, Judgement, Selector, exit_code, judge
-from experiments.evidence import Estimate, Fit, NoFit
+from experiments.estimates import Estimate
+from experiments.evidence import Fit, NoFit
 from experiments.execute import run
 from experiments.methods import SGD, HeavyBall
 from experiments.spec import Spec, claim_faults
@@ -18,11 +19,11 @@ from experiments.store import Curve, Results, Store
 from problems.noise import Gaussian
 from problems.quadratic import Quadratic
 from problems.regression import TableLeastSquares
-from problems.spectra import Given, PowerLaw, UniformSpectrum
+from problems.spectra import UniformSpectrum
 from theory import Constant, InversePower, Last, Linear, Rate, Tail, Uniform
 from theory.arrays import Array
 
-QUADRATIC = Quadratic(UniformSpectrum(dim=3, condition_number=1.25), noise=Gaussian(sd=1.0))
+QUADRATIC = Quadratic(UniformSpectrum(dim=3, condition_number=1.25), noise=Gaussian(sd=0.7))
 LINE = TableLeastSquares("line", batch=4, replacement=False)
 C_SQRT_T, CONSTANT = InversePower(0.5), Constant()
 HORIZONS = tuple(int(t) for t in np.geomspace(100, 10_000, 9))
@@ -32,7 +33,7 @@ EXACT = Spec(
     methods=(SGD(),),
     schedules=(CONSTANT, C_SQRT_T, Linear()),
     averagings=(Last(), Uniform(), Tail(0.5)),
-    lr=(1.0, 0.5, 5.0),  # the best is not the first
+    lr=(1.0, 0.5, 5.0, 1e-6),  # the best is neither the first nor at an end
     lr_unit="1/L",
     horizons=HORIZONS,
     runs=4,
@@ -43,7 +44,7 @@ SAMPLED = replace(
     problems=(LINE,),
     methods=(SGD(), HeavyBall(0.5)),
     averagings=(Last(), Uniform()),
-    lr=(0.03, 0.3, 0.003),  # the best is neither the first nor the last
+    lr=(0.03, 0.3, 0.003, 3.0),  # the best is neither the first nor at an end
     horizons=tuple(int(t) for t in np.geomspace(4, 400, 9)),
     runs=128,
 )
@@ -87,7 +88,8 @@ def test_textbook_rates_are_found_and_wrong_ones_refuted(exact: Results) -> None
         rate("1/t", CONSTANT, Uniform()),
     )
     statuses = [judgement.status for judgement in found]
-    assert statuses == ["supported", "supported", "refuted", "supported", "refuted", "supported"]
+    assert statuses == ["supported", "undecided", "refuted", "supported", "refuted", "supported"]
+    assert "what is left of the start is 7%" in found[1].rows[0].verdict.reason
     fit = found[0].rows[0].verdict.evidence
     assert isinstance(fit, Fit)
     assert fit.exact
@@ -116,11 +118,20 @@ def evidences(found: list[Judgement]) -> list[Fit | Estimate | None]:
     return [judgement.rows[0].verdict.evidence for judgement in found]
 
 
+def flat(values: object) -> Iterator[float]:
+    """The numbers in nested tuples."""
+    if isinstance(values, tuple):
+        for value in values:
+            yield from flat(value)
+    elif not isinstance(values, str):
+        yield float(values)  # type: ignore[arg-type]
+
+
 def assert_same(found: Fit | Estimate | None, expected: Fit | NoFit | Estimate) -> None:
     """Every number of them, up to the order of summation."""
     assert isinstance(found, Fit | Estimate)
     assert type(found) is type(expected)
-    np.testing.assert_allclose(np.hstack(astuple(found)), np.hstack(astuple(expected)), rtol=1e-9)
+    np.testing.assert_allclose([*flat(astuple(found))], [*flat(astuple(expected))], rtol=1e-9, atol=1e-12)
 
 
 def test_best_is_the_smallest_exact_risk_at_each_time(exact: Results) -> None:
@@ -129,15 +140,15 @@ def test_best_is_the_smallest_exact_risk_at_each_time(exact: Results) -> None:
     early = replace(value, horizon=HORIZONS[0])
     along = Claim("", replace(best, schedule=C_SQRT_T), rate=Rate.parse("t^-1/2"), regime="window")
     ends = replace(along, select=replace(best, schedule=Linear()))
-    *estimates, fit, over_horizons = evidences(verdict(exact, value, early, along, ends))
+    *estimated, fit, over_horizons = evidences(verdict(exact, value, early, along, ends))
 
     def smallest(schedule: object, horizon: int) -> Array:
         risks = np.stack([exact_risks(exact, schedule, Last(), lr, horizon) for lr in EXACT.lr])
         assert risks[:, -1].argmin() == 1
         return np.asarray(risks.min(axis=0))
 
-    assert estimates == [
-        evidence.exact_estimate(smallest(CONSTANT, h)[-1]) for h in (HORIZONS[-1], HORIZONS[0])
+    assert estimated == [
+        estimates.exact_estimate(smallest(CONSTANT, h)[-1]) for h in (HORIZONS[-1], HORIZONS[0])
     ]
     times = exact.exact(Curve(QUADRATIC, SGD(), C_SQRT_T, Last(), 0.5, HORIZONS[-1]))
     assert times is not None
@@ -198,7 +209,12 @@ def test_ratios_and_values_exactly(exact: Results) -> None:
 
 def test_a_star_is_supported_by_all_and_refuted_by_any(exact: Results) -> None:
     (judgement,) = verdict(exact, rate("t^0", CONSTANT, Last(), "*"))
-    assert [row.verdict.status for row in judgement.rows] == ["supported", "supported", "refuted"]
+    assert [row.verdict.status for row in judgement.rows] == [
+        "supported",
+        "supported",
+        "refuted",
+        "undecided",
+    ]
     assert judgement.status == "refuted"
 
 
@@ -251,12 +267,12 @@ def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
         expected += [
             evidence.fit_trajectories(times, chosen(along)),
             evidence.fit_horizons(ENDS, chosen(over)),
-            evidence.mean_estimate(chosen(along)[:, -1]),
-            evidence.mean_estimate(chosen(middle)[:, 0]),
+            estimates.mean_estimate(chosen(along)[:, -1]),
+            estimates.mean_estimate(chosen(middle)[:, 0]),
         ]
     for shown, wanted in zip(evidences(found), expected, strict=True):
         assert_same(shown, wanted)
-    fixed, best = ["refuted"] * 4, ["undecided", "refuted", "supported", "refuted"]
+    fixed, best = ["refuted"] * 4, ["undecided", "undecided", "supported", "refuted"]
     assert [judgement.status for judgement in found] == fixed + best
 
 
@@ -294,68 +310,10 @@ def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
     for estimate, (above, below, paired) in zip(evidences(found), sides, strict=True):
         assert isinstance(estimate, Estimate)
         assert estimate.value == pytest.approx(above.mean() / below.mean(), rel=1e-12)
-        assert_same(estimate, evidence.ratio_estimate(above, below, paired=paired))
+        assert_same(estimate, estimates.ratio_estimate(above, below, paired=paired))
         if len(above) == len(below):
-            other = evidence.ratio_estimate(above, below, paired=not paired)
+            other = estimates.ratio_estimate(above, below, paired=not paired)
             assert estimate.low != pytest.approx(other.low, rel=1e-8)
-
-
-@pytest.mark.slow
-def test_the_regime_is_asked_with_the_steps_that_were_taken(
-    sampled: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Σ η in absolute terms, over 1 − β, of the lr chosen there; up to a record, or of a whole horizon."""
-    asked: list[tuple[float, Array, Array, bool]] = []
-
-    def regime(mu: float, times: Array, step_sums: Array, *, power_law: bool = False) -> None:
-        asked.append((mu, times, step_sums, power_law))
-
-    monkeypatch.setattr(evidence, "regime", regime)
-    given, power = Quadratic(Given((4.0, 1.0))), Quadratic(PowerLaw(dim=3, exponent=2.0, largest=5.0))
-    spec = replace(
-        EXACT,
-        problems=(given, power),
-        methods=(HeavyBall(0.2),),
-        schedules=(C_SQRT_T, Linear()),
-        averagings=(Last(),),
-        lr=(0.02, 0.3),
-        horizons=ENDS,
-        runs=1,
-    )
-    results = computed(spec, tmp_path)
-    lrs: tuple[Any, ...] = (0.3, "best")
-    rows = [(p, s, lr) for p in (given, power) for s in (C_SQRT_T, Linear()) for lr in lrs]
-    verdict(
-        results, *(Claim("", Selector(p, None, s, None, lr), rate=Rate.parse("1/t")) for p, s, lr in rows)
-    )
-    assert len(asked) == len(rows)
-    changed = set()
-    for (problem, schedule, lr), (mu, times, sums, power_law) in zip(rows, asked, strict=True):
-        assert mu == problem.strong_convexity
-        assert power_law == (problem is power)
-        curves = [Curve(problem, HeavyBall(0.2), schedule, Last(), x, ENDS[-1]) for x in spec.lr]
-        if schedule == C_SQRT_T:
-            read = [results.exact(curve) for curve in curves]
-            risks = np.stack([data.values for data in read if data is not None])
-            roots = np.concatenate([[0.0], np.cumsum(np.arange(1, ENDS[-1] + 1) ** -0.5)])
-            multipliers = roots[times.astype(int)]
-        else:
-            np.testing.assert_array_equal(times, ENDS)
-            ends = [[results.exact(c._replace(horizon=t)) for t in ENDS] for c in curves]
-            risks = np.array([[data.values[-1] for data in row if data is not None] for row in ends])
-            multipliers = np.array([Linear()(t).sum() for t in ENDS])
-        best = np.argmin(risks, axis=0)
-        changed |= set(best)
-        taken = np.array(spec.lr)[best] if lr == "best" else np.full(len(times), 0.3)
-        np.testing.assert_allclose(sums, taken / problem.smoothness / 0.8 * multipliers, rtol=1e-12)
-    assert changed == {0, 1}
-    asked.clear()
-    verdict(sampled, Claim("", replace(PLAIN, lr="best"), rate=Rate.parse("1/t")))
-    ((mu, times, sums, _),) = asked
-    halves = [sampled_runs(sampled, CONSTANT, lr, ENDS[-1]).values[:64].mean(axis=0) for lr in SAMPLED.lr]
-    chosen = np.array(SAMPLED.lr)[np.argmin(halves, axis=0)]
-    assert mu == LINE.strong_convexity
-    np.testing.assert_allclose(sums, chosen / LINE.smoothness * times, rtol=1e-12)
 
 
 def test_bonferroni_shares_the_interval_over_monte_carlo_rows(sampled: Results) -> None:

@@ -88,7 +88,8 @@ def test_from_a_file_to_a_verdict_and_a_figure(shell: Shell) -> None:
     drawn = shell("figure", "results/tiny")
     assert drawn.code == 0
     names = {path.name for path in Path("results/tiny/figures").iterdir()}
-    assert names == {"risk-1.pdf", "risk-1.png", "risk-1.csv", "risk-1.py"}
+    endings = ("pdf", "png", "csv", "py")
+    assert names == {f"{stem}.{ending}" for stem in ("risk-1", "claim-1") for ending in endings}
     before = Path("results/tiny/figures/risk-1.pdf").read_bytes()
     shell("figure", "results/tiny", "--out", "again")
     assert Path("again/risk-1.pdf").read_bytes() == before

@@ -12,9 +12,10 @@ import pytest
 import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments import claims, cost, evidence
+from experiments import claims, cost, estimates
 from experiments.claims import Judgement
-from experiments.evidence import Estimate, Fit
+from experiments.estimates import Estimate
+from experiments.evidence import Fit
 from experiments.methods import TorchMomentum
 from experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
 from experiments.store import Curve, Results, Store
@@ -296,22 +297,23 @@ def test_values_and_ratios_of_losses_and_errors(results: Results) -> None:
     """Twelve seeds are enough; a pair of schedules is compared run by run."""
     value = claims.Claim("", CONSTANT, kind="value", quantity="test_error", value=1.0, relation="at_most")
     errors, other = (end(results, s, 0.1, "test_error") for s in SPEC.schedules)
-    assert estimate(judged(results, value)) == evidence.mean_estimate(errors, minimum=5)
+    assert estimate(judged(results, value)) == estimates.mean_estimate(errors, minimum=5)
     assert judged(results, value).status == "supported"
     ratio = replace(value, kind="ratio", against=Selector(schedule=Linear()))
-    wanted = evidence.ratio_estimate(errors, other, paired=True, minimum=5)
+    wanted = estimates.ratio_estimate(errors, other, paired=True, minimum=5)
     assert estimate(judged(results, ratio)) == wanted
     losses = [end(results, s, 0.1, "train_loss") for s in SPEC.schedules]
-    wanted = evidence.ratio_estimate(*losses, paired=True, minimum=5)
+    wanted = estimates.ratio_estimate(*losses, paired=True, minimum=5)
     assert estimate(judged(results, replace(ratio, quantity="train_loss"))) == wanted
 
 
-def test_a_diverged_run_makes_a_mean_loss_infinite_and_counts_as_one_in_a_mean_error(
+def test_a_diverged_run_leaves_a_mean_loss_undecided_and_counts_as_one_in_a_mean_error(
     results: Results,
 ) -> None:
     gone = replace(CONSTANT, lr=0.3)
     value = claims.Claim("", gone, kind="value", quantity="test_loss", value=9.0, relation="at_most")
-    assert judged(results, value).status == "refuted"
+    assert judged(results, value).status == "undecided"
+    assert "1 of 12 runs diverged" in judged(results, value).rows[0].verdict.reason
     errors = end(results, Constant(), 0.3, "test_error")
     assert errors[2] == 1.0
     assert estimate(judged(results, replace(value, quantity="test_error"))).value == errors.mean()
@@ -323,18 +325,18 @@ def test_the_best_lr_is_chosen_on_half_of_the_runs_by_what_is_claimed(results: R
         claim = claims.Claim("", best, kind="value", quantity=quantity, value=1.0)
         both = [end(results, Linear(), lr, quantity) for lr in SPEC.lr]
         chosen = min(both, key=lambda found: found[:6].mean())
-        assert estimate(judged(results, claim)) == evidence.mean_estimate(chosen[6:], minimum=5)
+        assert estimate(judged(results, claim)) == estimates.mean_estimate(chosen[6:], minimum=5)
 
 
 def test_fractions_of_runs(results: Results) -> None:
     against = Selector(schedule=Linear())
     claim = claims.Claim("", CONSTANT, kind="fraction", quantity="test_error", value=0.5, against=against)
     one, other = (end(results, s, 0.1, "test_error") for s in SPEC.schedules)
-    assert estimate(judged(results, claim)) == evidence.fraction_estimate(int((one > other).sum()), 12)
+    assert estimate(judged(results, claim)) == estimates.fraction_estimate(int((one > other).sum()), 12)
     above = replace(claim, against=None, worse_than=0.4)
-    assert estimate(judged(results, above)) == evidence.fraction_estimate(int((one > 0.4).sum()), 12)
+    assert estimate(judged(results, above)) == estimates.fraction_estimate(int((one > 0.4).sum()), 12)
     best = replace(claim, select=replace(CONSTANT, lr="best"), against=Selector(schedule=Linear(), lr=0.1))
-    assert estimate(judged(results, best)) == evidence.fraction_estimate(int((one[6:] > other[6:]).sum()), 6)
+    assert estimate(judged(results, best)) == estimates.fraction_estimate(int((one[6:] > other[6:]).sum()), 6)
 
 
 def test_a_diverged_run_is_worse_than_any(tmp_path: Path) -> None:
@@ -351,18 +353,18 @@ def test_a_diverged_run_is_worse_than_any(tmp_path: Path) -> None:
     claim = claims.Claim("", CONSTANT, kind="fraction", value=0.3, against=Selector(schedule=Linear()))
     for quantity in ("test_error", "test_loss", "diverged"):
         found = estimate(judged(results, replace(claim, quantity=quantity)))
-        assert found == evidence.fraction_estimate(4, 12)
+        assert found == estimates.fraction_estimate(4, 12)
     diverged = replace(claim, quantity="diverged", against=None)
-    assert estimate(judged(results, diverged)) == evidence.fraction_estimate(6, 12)
+    assert estimate(judged(results, diverged)) == estimates.fraction_estimate(6, 12)
     huge = replace(diverged, quantity="train_loss", worse_than=1e6)
-    assert estimate(judged(results, huge)) == evidence.fraction_estimate(6, 12)
+    assert estimate(judged(results, huge)) == estimates.fraction_estimate(6, 12)
 
 
 def test_bonferroni_counts_fractions(results: Results) -> None:
     claim = claims.Claim("", replace(CONSTANT, schedule="*"), kind="fraction", quantity="diverged", value=0.0)
     shared = Results(replace(results.spec, bonferroni=True), results.store)
     assert [row.verdict.evidence for row in judged(shared, claim).rows] == [
-        evidence.fraction_estimate(0, 12, claims=2)
+        estimates.fraction_estimate(0, 12, claims=2)
     ] * 2
 
 

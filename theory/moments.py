@@ -26,11 +26,12 @@ Shapes: S schedules, n learning rates, A averagings, K record times, d coordinat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from theory.arrays import Array, InputError, Integers, once_infinite
@@ -44,6 +45,7 @@ def _sgd_tile(
     multipliers: Any,
     lr: Any,
     lam: Any,
+    half: Any,
     noise: Any,
     m: Any,
     mixing: Any,
@@ -52,7 +54,7 @@ def _sgd_tile(
     records: Any,
     out: Any,
 ) -> None:
-    """Additive noise, no momentum: the coordinates of one tile; adds ½ Σ λ m and ½ Σ λ r into `out`."""
+    """Additive noise, no momentum: the coordinates of one tile; adds Σ ½ λ m and Σ ½ λ r, `half` = ½ λ."""
     d, averagings = lam.shape[0], mixing.shape[0]
     t = 0
     for k in range(records.shape[0]):
@@ -71,10 +73,10 @@ def _sgd_tile(
                     q[a, i] = keep * cross + c * m[i]
             t += 1
         for i in range(d):
-            out[averagings, k] += 0.5 * lam[i] * m[i]
+            out[averagings, k] += half[i] * m[i]
         for a in range(averagings):
             for i in range(d):
-                out[a, k] += 0.5 * lam[i] * r[a, i]
+                out[a, k] += half[i] * r[a, i]
 
 
 @njit(nogil=True, cache=True)
@@ -84,6 +86,7 @@ def _sgd(
     multipliers: Any,
     lrs: Any,
     lam: Any,
+    half: Any,
     start: Any,
     noise: Any,
     mixings: Any,
@@ -104,6 +107,7 @@ def _sgd(
             multipliers[s],
             lrs[l],
             lam[low:high],
+            half[low:high],
             noise[low:high],
             m,
             mixings[s],
@@ -120,6 +124,7 @@ def _coupled_pair(
     lr: Any,
     beta: Any,
     lam: Any,
+    half: Any,
     start: Any,
     noise: Any,
     inverse_batch: Any,
@@ -176,10 +181,10 @@ def _coupled_pair(
                     q[a, i] = keep * cross + c * m[i]
             t += 1
         for i in range(d):
-            out[averagings, k] += 0.5 * lam[i] * m[i]
+            out[averagings, k] += half[i] * m[i]
         for a in range(averagings):
             for i in range(d):
-                out[a, k] += 0.5 * lam[i] * r[a, i]
+                out[a, k] += half[i] * r[a, i]
 
 
 @njit(nogil=True, cache=True)
@@ -190,6 +195,7 @@ def _coupled(
     lrs: Any,
     beta: Any,
     lam: Any,
+    half: Any,
     start: Any,
     noise: Any,
     inverse_batch: Any,
@@ -206,6 +212,7 @@ def _coupled(
             lrs[l],
             beta,
             lam,
+            half,
             start,
             noise,
             inverse_batch,
@@ -223,6 +230,7 @@ def _table_pair(
     lr: Any,
     beta: Any,
     lam: Any,
+    half: Any,
     start: Any,
     rows: Any,
     columns: Any,
@@ -292,10 +300,10 @@ def _table_pair(
                     q[a, i] = keep * cross + c * now
             t += 1
         for i in range(d):
-            out[averagings, k] += 0.5 * lam[i] * state[diagonal[i]]
+            out[averagings, k] += half[i] * state[diagonal[i]]
         for a in range(averagings):
             for i in range(d):
-                out[a, k] += 0.5 * lam[i] * r[a, i]
+                out[a, k] += half[i] * r[a, i]
 
 
 @njit(nogil=True, cache=True)
@@ -306,6 +314,7 @@ def _table(
     lrs: Any,
     beta: Any,
     lam: Any,
+    half: Any,
     start: Any,
     rows: Any,
     columns: Any,
@@ -322,6 +331,7 @@ def _table(
             lrs[l],
             beta,
             lam,
+            half,
             start,
             rows,
             columns,
@@ -399,14 +409,43 @@ def exact_risk(
     mixings: Sequence[Array],
     records: Integers,
     momentum: float = 0.0,
+    only: NDArray[np.bool_] | None = None,
 ) -> Array:
     """Expected risk ½ Σ λ_i E δ̄_i² after each of the `records` update counts, shape (S, n, A, K).
 
     multipliers (S, T): s_0 … s_{T−1} of each schedule; the steps are lr · s_t for each lr of `lrs` (n,).
     mixings: A arrays (S, T) of weights c_1 … c_T; all ones is the iterate itself.
     records (K,): increasing update counts in 0 … T. A diverging run has infinite risk where it overflowed.
+    only (d,): mask of the coordinates whose part of the risk is asked for; all of them by default.
     """
-    return _run(law, multipliers, lrs, mixings, records, momentum, np.empty((len(multipliers) * len(lrs), 0)))
+    norms = np.empty((len(multipliers) * len(lrs), 0))
+    return _run(law, multipliers, lrs, mixings, records, momentum, norms, only)
+
+
+def has_noise(law: Law) -> bool:
+    """Whether the law has noise that does not vanish at the minimiser."""
+    match law:
+        case Additive():
+            return bool(law.noise.any())
+        case LeastSquares():
+            return law.label_variance > 0
+        case Minibatches():
+            return bool(law.residuals.any())
+
+
+def without_noise(law: Law) -> Law:
+    """The law of what is left of the start: the same gradients without noise at the minimiser.
+
+    The moments are linear in the start's and in that noise, so this is the start's own share of them, of
+    minibatches up to the correlation of residuals and rows.
+    """
+    match law:
+        case Additive():
+            return replace(law, noise=np.zeros_like(law.noise))
+        case LeastSquares():
+            return replace(law, label_variance=0.0)
+        case Minibatches():
+            return replace(law, residuals=np.zeros_like(law.residuals))
 
 
 def gradient_norms(law: Law, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array:
@@ -425,19 +464,21 @@ def _run(
     records: Integers,
     momentum: float,
     norms: Array,
+    only: NDArray[np.bool_] | None = None,
 ) -> Array:
     multipliers, lrs, start = np.ascontiguousarray(multipliers), np.asarray(lrs, dtype=np.float64), law.start
     schedules, horizon = multipliers.shape
     _check(law, horizon, start, records, momentum)
     kept, where = without_last(mixings, (schedules, horizon))
     pairs, lam = schedules * len(lrs), law.eigenvalues
-    common = (multipliers, lrs, momentum, lam, start)
+    half = 0.5 * lam if only is None else np.where(only, 0.5 * lam, 0.0)
+    common = (multipliers, lrs, momentum, lam, half, start)
     out = np.zeros((pairs, kept.shape[1] + 1, len(records)))
     match law:
         case Additive() if momentum == 0 and norms.shape[1] == 0:
             tiles = np.zeros((pairs, -(-len(lam) // _TILE), *out.shape[1:]))
             spread(
-                _sgd, pairs * tiles.shape[1], multipliers, lrs, lam, start, law.noise, kept, records, tiles
+                _sgd, pairs * tiles.shape[1], *common[:2], lam, half, start, law.noise, kept, records, tiles
             )
             out = tiles.sum(axis=1)
         case Additive():

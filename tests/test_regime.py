@@ -1,0 +1,211 @@
+"""What keeps a window from showing the asymptotic regime: files whose truth is known exactly, each of which a
+careless judge gets wrong; and that nothing is asked of those where the regime is there."""
+
+from pathlib import Path as Folder
+
+import numpy as np
+import pytest
+
+from experiments import claims, regime
+from experiments.execute import run
+from experiments.methods import SGD, HeavyBall, Method
+from experiments.paths import Path
+from experiments.spec import Claim, LrUnit, Selector, Spec, claim_faults
+from experiments.store import Results, Store
+from experiments.verdict import Verdict
+from problems.noise import Gaussian, NoNoise
+from problems.problem import Problem
+from problems.quadratic import Quadratic
+from problems.regression import StreamingLeastSquares, TableLeastSquares
+from problems.spectra import Given, LogUniform, PowerLaw
+from theory import (
+    Constant,
+    ExponentialMovingAverage,
+    InversePower,
+    Last,
+    Linear,
+    MultiStep,
+    Rate,
+    Tail,
+    Triangular,
+    Uniform,
+    Warmup,
+)
+from theory.averaging import Averaging, StochasticWeightAveraging
+from theory.schedules import Exponential, Schedule
+
+C_SQRT_T = InversePower(0.5)
+ROUND = Quadratic(LogUniform(dim=10, condition_number=10.0), noise=Gaussian(sd=1.0))
+
+
+def premature(
+    schedule: Schedule,
+    averaging: Averaging | None = None,
+    horizon: int | tuple[int, ...] = 100_000,
+    problem: Problem = ROUND,
+    method: Method | None = None,
+    lr: float = 0.25,
+    unit: LrUnit = "critical",
+) -> str:
+    """The reasons, empty where the regime is there."""
+    averaging, method = averaging or Last(), method or SGD()
+    horizons = (horizon,) if isinstance(horizon, int) else horizon
+    spec = Spec((problem,), (schedule,), (lr,), unit, horizons, 1, averagings=(averaging,))
+    along = spec.anytime(schedule, averaging)
+    times = np.array(spec.times(spec.longest) if along else horizons)
+    times = times[times >= spec.longest / 100]
+    path = Path(spec, Selector(problem, method, schedule, averaging, lr), times, along)
+    lrs = np.full(len(times), lr)
+    risk = path.risk(lrs) if problem.law is not None else None
+    return regime.premature(path, lrs, risk) or ""
+
+
+NINE = tuple(int(t) for t in np.geomspace(1000, 100_000, 9))
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        premature(Constant()),
+        premature(C_SQRT_T, horizon=300_000),
+        premature(C_SQRT_T, Uniform(), 300_000),
+        premature(Constant(), Uniform()),
+        premature(Constant(), ExponentialMovingAverage(0.99)),
+        premature(Constant(), method=HeavyBall(0.9)),
+        premature(C_SQRT_T, method=HeavyBall(0.5), horizon=300_000),
+        premature(Warmup(C_SQRT_T, length=50), horizon=300_000),
+        premature(Triangular(period=200, low=0.1)),
+        premature(Triangular(period=200, low=0.1), StochasticWeightAveraging(start=200, cycle=200)),
+        premature(MultiStep((500,), gamma=0.1)),
+        premature(InversePower(1.0, timescale=100.0), horizon=1_000_000),
+        premature(Linear(), horizon=NINE),
+        premature(Constant(), Tail(0.5), NINE),
+        premature(Constant(), problem=StreamingLeastSquares(LogUniform(dim=5, condition_number=10.0))),
+        premature(Constant(), problem=TableLeastSquares("line"), horizon=300_000),
+        premature(
+            Constant(),
+            problem=TableLeastSquares("line", replacement=False),
+            lr=1.0,
+            unit="1/L",
+        ),
+    ],
+)
+def test_where_the_regime_is_there_nothing_is_asked(reason: str) -> None:
+    assert reason == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        # (a) directions that have not settled
+        (premature(Constant(), horizon=1000, method=HeavyBall(0.99), lr=0.1), "horizon of about 1e5"),
+        (premature(C_SQRT_T, problem=Quadratic(LogUniform(dim=100, condition_number=1e3))), "Σ λη is"),
+        (
+            premature(C_SQRT_T, problem=Quadratic(Given((1.0, 0.1, 0.01, 0.001, 0.0001, 1e-13)))),
+            "what has not settled makes up to",
+        ),
+        (
+            premature(Constant(), problem=Quadratic(PowerLaw(dim=2, exponent=20.0), NoNoise())),
+            "λ falls by a factor 1e+06",
+        ),
+        (
+            premature(
+                Constant(),
+                horizon=1000,
+                problem=TableLeastSquares("line", replacement=False),
+                lr=1e-3,
+                unit="1/L",
+            ),
+            "Σ λη is",
+        ),
+        # (b) a start that is not forgotten
+        (
+            premature(
+                C_SQRT_T,
+                Uniform(),
+                problem=Quadratic(LogUniform(dim=10, condition_number=10.0), noise=Gaussian(sd=1e-3)),
+            ),
+            "what is left of the start is 100%",
+        ),
+        # (c) an average's own memory
+        (
+            premature(C_SQRT_T, ExponentialMovingAverage(0.999), 300_000),
+            "the average remembers 1e+03 updates",
+        ),
+        (premature(Constant(), ExponentialMovingAverage(0.9999), 300_000), "it must be 5 times that"),
+        # (d) a schedule that is not in its own asymptote
+        (premature(InversePower(1.0, timescale=1e6)), "not yet in their own asymptote"),
+        (premature(InversePower(1.2)), "Σ η converges, for the steps fall like t^-1.2"),
+        (premature(Exponential(0.9999)), "the steps vanish"),
+        (premature(Exponential(0.9)), "the steps vanish"),
+        # (e) what changes inside the window
+        (premature(MultiStep((10_000,), gamma=0.1)), "most near t = 1e4"),
+        (premature(MultiStep((30_000,), gamma=0.8)), "not yet in their own asymptote"),
+        (premature(Warmup(C_SQRT_T, length=5000)), "not yet in their own asymptote"),
+        (premature(C_SQRT_T, Tail(20_000)), "the average starts at t = 20000"),
+        (premature(C_SQRT_T, Tail(200_000)), "the average starts at t = 200000"),
+        (premature(Constant(), ExponentialMovingAverage(0.9, start=5000)), "the average starts at t = 5000"),
+    ],
+)
+def test_each_condition_is_missed_by_a_file_that_fails_it(reason: str, told: str) -> None:
+    assert told in reason
+
+
+def test_a_power_laws_tail_may_stay_unsettled() -> None:
+    """As long as it acts like an infinite one; the same with the dimension it would need is refused."""
+
+    def law(dim: int) -> str:
+        power = Quadratic(PowerLaw(dim=dim, exponent=2.0), NoNoise())
+        return premature(Constant(), problem=power, horizon=10_000, lr=0.5, unit="1/L")
+
+    assert law(5000) == ""
+    assert "larger dim" in law(100)
+
+
+def test_undecided_says_where_nothing_can_decide() -> None:
+    noiseless = Quadratic(LogUniform(dim=10, condition_number=1e3), noise=NoNoise())
+    assert "nothing can decide this" in premature(Constant(), problem=noiseless, horizon=10_000)
+    slow = Quadratic(Given((1.0, 0.1)), noise=Gaussian(sd=1.0))
+    near_one = premature(InversePower(1.0, timescale=100.0), problem=slow, lr=0.0505, unit="absolute")
+    assert "more than the 1e9 that can be run" in near_one
+
+
+def judged(folder: Folder, spec: Spec, *asked: Claim) -> list[Verdict]:
+    store = Store(folder)
+    spec = Spec(**{**spec.__dict__, "claims": asked})
+    assert [claim_faults(spec, claim) for claim in asked] == [[] for _ in asked]
+    assert not run(spec, "", store).failed
+    return [row.verdict for found in claims.judge(Results(spec, store)) for row in found.rows]
+
+
+def test_premature_windows_are_undecided_and_may_be_claimed_as_such(tmp_path: Folder) -> None:
+    spec = Spec(
+        (ROUND,),
+        (MultiStep((1000,), gamma=0.1),),
+        (0.25,),
+        "critical",
+        (10_000,),
+        1,
+        methods=(SGD(),),
+        averagings=(Last(),),
+    )
+    stalls = Claim("", Selector(), rate=Rate(0.0))
+    tempted = Claim("", Selector(), rate=Rate(0.73))
+    in_window = Claim("", Selector(), rate=Rate(0.73), regime="window")
+    found = judged(tmp_path, spec, stalls, tempted, in_window)
+    assert [verdict.status for verdict in found] == ["undecided"] * 3
+    assert "asymptote" in found[0].reason
+    assert "asymptote" not in found[2].reason
+
+
+def test_gradient_descent_without_noise_cannot_be_decided(tmp_path: Folder) -> None:
+    problem = Quadratic(LogUniform(dim=3, condition_number=2.0), noise=NoNoise())
+    spec = Spec(
+        (problem,), (Constant(),), (0.5,), "1/L", (10_000,), 1, methods=(SGD(),), averagings=(Last(),)
+    )
+    rate = Claim("", Selector(), rate=Rate(1.0))
+    value = Claim("", Selector(), kind="value", value=1e-20, relation="at_most")
+    small = Claim("", Selector(), kind="value", value=1e-12, relation="at_most")
+    found = judged(tmp_path, spec, rate, value, small)
+    assert [verdict.status for verdict in found] == ["undecided", "undecided", "supported"]
+    assert "nothing can decide the limit" in found[0].reason

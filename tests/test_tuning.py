@@ -1,0 +1,98 @@
+"""The learning rate that minimises the exact risk itself: against brute force, closed forms and its own
+laws."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from experiments.methods import SGD, HeavyBall, Method
+from experiments.paths import TUNED, Path, tune
+from experiments.spec import LrUnit, Selector, Spec
+from problems.noise import Gaussian, NoNoise
+from problems.problem import Problem, critical_lr
+from problems.quadratic import Quadratic
+from problems.regression import StreamingLeastSquares, TableLeastSquares
+from problems.spectra import Given, LogUniform
+from theory import Constant, InversePower, Last, Linear, Uniform
+from theory.averaging import Averaging
+from theory.schedules import Schedule
+
+NOISY = Quadratic(LogUniform(dim=20, condition_number=30.0), noise=Gaussian(sd=0.3))
+
+
+def path(
+    problem: Problem,
+    schedule: Schedule,
+    averaging: Averaging,
+    times: list[int],
+    method: Method | None = None,
+    unit: LrUnit = "1/L",
+) -> Path:
+    method = method or SGD()
+    spec = Spec((problem,), (schedule,), (1.0,), unit, tuple(times), 1, averagings=(averaging,))
+    along = spec.anytime(schedule, averaging)
+    return Path(spec, Selector(problem, method, schedule, averaging, "tuned"), np.array(times), along)
+
+
+@pytest.mark.parametrize("schedule", [Constant(), InversePower(0.5), Linear()])
+@pytest.mark.parametrize("averaging", [Last(), Uniform()])
+@pytest.mark.parametrize(
+    "problem",
+    [NOISY, StreamingLeastSquares(LogUniform(dim=5, condition_number=10.0)), TableLeastSquares("line")],
+)
+def test_no_rate_of_a_fine_grid_is_better(problem: Problem, schedule: Schedule, averaging: Averaging) -> None:
+    curve = path(problem, schedule, averaging, [30, 300, 1000])
+    lrs, risk = tune(curve)
+    grid = np.geomspace(1e-5, 1.0, 2000) * curve.largest_stable() * (1 - 1e-9)
+    every = curve.risks(grid)
+    assert np.all(risk <= every.min(axis=0) * (1 + 1e-9))
+    spacing = float(np.log(grid[1] / grid[0]))
+    assert np.abs(np.log(lrs / grid[every.argmin(axis=0)])).max() < spacing + TUNED
+
+
+@settings(max_examples=20)
+@given(kappa=st.floats(1.5, 50))
+def test_without_noise_it_is_the_textbooks_step(kappa: float) -> None:
+    """Two eigenvalues with equal parts of the start: (1 − ημ)^2T + (ηL − 1)^2T is least where 1 − ημ = k (ηL
+    − 1), k = κ^(1/(2T − 1)), which tends to the textbook's 2/(L + μ)."""
+    updates = int(10 * kappa)
+    start = (1.0, kappa**0.5)
+    curve = path(Quadratic(Given((1.0, 1 / kappa)), NoNoise(), start), Constant(), Last(), [updates])
+    k = kappa ** (1 / (2 * updates - 1))
+    assert tune(curve)[0][0] == pytest.approx((1 + k) / (1 / kappa + k), rel=2e-4)
+
+
+def test_one_coordinate_by_calculus() -> None:
+    """E δ² after one update: (1 − η)² + η²σ², least at η = 1/(1 + σ²)."""
+    one = Quadratic(Given((1.0,)), noise=Gaussian(sd=2.0))
+    lrs, risk = tune(path(one, Constant(), Last(), [1]))
+    assert lrs[0] == pytest.approx(0.2, rel=1e-4)
+    assert risk[0] == pytest.approx(0.4, rel=1e-7)
+
+
+@pytest.mark.parametrize("unit", ["absolute", "1/L", "1/mu", "critical"])
+def test_units_and_momentum(unit: LrUnit) -> None:
+    """The same step in any unit; and with momentum no step beyond its own stability limit."""
+    absolute = tune(path(NOISY, InversePower(0.5), Last(), [100, 500], unit="absolute"))[0]
+    curve = path(NOISY, InversePower(0.5), Last(), [100, 500], unit=unit)
+    assert tune(curve)[0] * curve.unit(500) == pytest.approx(absolute, rel=2e-4)
+    heavy = path(NOISY, Constant(), Last(), [2], HeavyBall(0.9), unit)
+    assert heavy.largest_stable() * heavy.unit(2) == pytest.approx(critical_lr(NOISY, 0.9))
+    assert tune(heavy)[0][0] <= heavy.largest_stable()
+
+
+def test_where_the_largest_stable_rate_is_best_it_is_returned() -> None:
+    """One update of a flat direction next to a steep one that starts at its minimum."""
+    flat = Quadratic(Given((1.0, 0.01)), NoNoise(), (0.0, 1.0))
+    curve = path(flat, Constant(), Last(), [1])
+    assert tune(curve)[0][0] == pytest.approx(curve.largest_stable(), rel=1e-6)
+
+
+def test_horizons_share_their_work_and_change_nothing() -> None:
+    """Many points at once give what each gives by itself."""
+    times = [50, 100, 200, 400]
+    for schedule in (InversePower(0.5), Linear()):
+        together = tune(path(NOISY, schedule, Last(), times))
+        alone = [tune(path(NOISY, schedule, Last(), [t])) for t in times]
+        assert together[0] == pytest.approx([lr[0] for lr, _ in alone], rel=3e-4)
+        assert together[1] == pytest.approx([risk[0] for _, risk in alone], rel=1e-7)
