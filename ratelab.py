@@ -1023,10 +1023,11 @@ def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> N
             quantity = "" if claim.quantity == "risk" else f"{claim.kind} ({claim.quantity}): "
             notes = "".join(f"; {note}" for note in row.verdict.notes)
             curves = (
-                f"{', '.join(names.values())}, lr {lr} ({spec.lr_unit})"
+                f"{', '.join(names.values())}, lr {lr}"
                 for names, lr in zip(named, row.lrs, strict=True)
             )
-            reasons.append(f"   - {' over '.join(curves)}: {quantity}{row.verdict.reason}{notes}")
+            unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
+            reasons.append(f"   - {' over '.join(curves)}{unit}: {quantity}{row.verdict.reason}{notes}")
     shared = " (intervals of Monte Carlo verdicts share the 95 %: Bonferroni)" if spec.bonferroni else ""
     surprises = sum(not judgement.as_expected for judgement in judgements)
     count = f"claims: {len(judgements)}, rows: {len(table)}{shared}; {surprises} not as expected"
