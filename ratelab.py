@@ -616,6 +616,8 @@ def calibrate(
         raise InputError(f"--cases is {cases}; give at least 1")
     if seed < 0:
         raise InputError(f"--seed is {seed}; give at least 0")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}; name another file")
     with progress("families") as told:
         found = calibration.calibrate(cases, seed, told)
     columns = ["family", "what", "true refuted", "false supported", "true undecided", "claims", "aim"]
@@ -1023,8 +1025,7 @@ def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> N
             quantity = "" if claim.quantity == "risk" else f"{claim.kind} ({claim.quantity}): "
             notes = "".join(f"; {note}" for note in row.verdict.notes)
             curves = (
-                f"{', '.join(names.values())}, lr {lr}"
-                for names, lr in zip(named, row.lrs, strict=True)
+                f"{', '.join(names.values())}, lr {lr}" for names, lr in zip(named, row.lrs, strict=True)
             )
             unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
             reasons.append(f"   - {' over '.join(curves)}{unit}: {quantity}{row.verdict.reason}{notes}")

@@ -15,7 +15,7 @@ from experiments import estimates, evidence, regime, verdict
 from experiments.crosscheck import cross_check
 from experiments.estimates import Estimate
 from experiments.evidence import Fit, NoFit
-from experiments.paths import Path, tune
+from experiments.paths import OCTAVES, Path, tune
 from experiments.spec import (
     Claim,
     Selector,
@@ -26,6 +26,7 @@ from experiments.spec import (
     minimum_runs,
     open_part,
     select,
+    tuned_faults,
     unit_of_lr,
 )
 from experiments.store import Curve, Results
@@ -194,8 +195,11 @@ def _exact_rows(claim: Claim, rows: Sequence[Selector]) -> list[bool]:
 
 def _is_exact(claim: Claim, *rows: Selector) -> bool:
     """Whether the exact risk decides; a fraction is always one of the runs."""
-    known = all(row.problem.law is not None and isinstance(row.schedule, Schedule) for row in rows)
-    return known and claim.kind != "fraction"
+    return claim.kind != "fraction" and all(map(_is_exact_row, rows))
+
+
+def _is_exact_row(row: Selector) -> bool:
+    return row.problem.law is not None and isinstance(row.schedule, Schedule)
 
 
 def _judge(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
@@ -212,46 +216,51 @@ def _judge(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
 
 def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     assert claim.rate is not None
-    spec, log_power = results.spec, claim.rate.log_power
-    along, exact = spec.anytime(row.schedule, row.averaging), _is_exact(claim, row)
-    floor = _floor(spec, row, exact)
+    exact, in_window = _is_exact(claim, row), claim.regime == "window"
     read = _points(results, row, exact)
-    risk = None
-    fit: Fit | NoFit
-    if exact:
-        risk = read.values[0]
-        minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
-        fit = evidence.fit_exact(read.times, risk, log_power=log_power, minimum=minimum, floor=floor)
-    else:
-        fit_runs = evidence.fit_trajectories if along else evidence.fit_horizons
-        heavy = estimates.infinite_variance(_tail_index(row, claim))
-        fit = (
-            NoFit(heavy)
-            if heavy
-            else fit_runs(read.times, read.values, log_power=log_power, floor=floor, claims=shared)
-        )
+    fit = _fit(results.spec, claim, row, read, shared)
+    notes: tuple[str, ...] = ()
     early = None
-    if claim.regime == "asymptotic":
-        inside = evidence.window(read.times)
-        path = Path(spec, row, read.times[inside].astype(np.int64), along)
-        early = regime.premature(path, read.lrs[inside], None if risk is None else risk[inside])
-    if isinstance(fit, NoFit) and fit.floored and _is_noiseless(row) and claim.regime != "window":
-        fit = replace(
-            fit,
-            reason=fit.reason + "; without noise the risk falls through the floor before two decades of its "
-            'asymptote have passed, and nothing can decide the limit: say regime = "window"',
-        )
+    if not in_window:
+        early = _premature(results.spec, row, read, fit)
+        if row.problem.law is None:
+            notes = ("whether the start is forgotten is not known without an exact law",)
     found = evidence.judge_rate(
-        fit,
-        claim.rate,
-        claim.relation,
-        asked_margin=claim.margin,
-        premature=early,
-        window_only=claim.regime == "window",
+        fit, claim.rate, claim.relation, asked_margin=claim.margin, premature=early, window_only=in_window
     )
-    drawn = estimates.mean_of_runs(read.values) if risk is None else risk
-    times = tuple(read.times.tolist())
-    return Row((row,), (read.chosen(row),), _unless_edge(found, read), times, tuple(drawn.tolist()))
+    found = _unless_edge(replace(found, notes=(*found.notes, *notes)), read)
+    drawn = read.values[0] if exact else estimates.mean_of_runs(read.values)
+    return Row((row,), (read.chosen(row),), found, tuple(read.times.tolist()), tuple(drawn.tolist()))
+
+
+def _fit(spec: Spec, claim: Claim, row: Selector, read: "_Read", shared: int) -> Fit | NoFit:
+    assert claim.rate is not None
+    along, exact, q = spec.anytime(row.schedule, row.averaging), _is_exact(claim, row), claim.rate.log_power
+    floor = max(_floor(spec, row, exact), read.floor)
+    if exact:
+        minimum = evidence.MIN_RECORDS if along else evidence.MIN_HORIZONS
+        return evidence.fit_exact(read.times, read.values[0], log_power=q, minimum=minimum, floor=floor)
+    heavy = estimates.infinite_variance(_tail_index(row, claim))
+    if heavy:
+        return NoFit(heavy)
+    fit = evidence.fit_trajectories if along else evidence.fit_horizons
+    return fit(read.times, read.values, log_power=q, floor=floor, claims=shared)
+
+
+def _premature(spec: Spec, row: Selector, read: "_Read", fit: Fit | NoFit) -> str | None:
+    """Why the window does not show the asymptotic regime, or never can; None where it does, or diverged."""
+    if isinstance(fit, NoFit) and fit.diverged_at is not None:
+        return None
+    inside = evidence.window(read.times)
+    known, path = _is_exact_row(row), Path.of(spec, row, read.times[inside])
+    reasons = regime.premature(path, read.lrs[inside], read.values[0, inside] if known else None)
+    law = row.problem.law
+    if reasons is None and isinstance(fit, NoFit) and fit.floored and law is not None and not has_noise(law):
+        return (
+            "without noise the risk falls through the floor before two decades of its asymptote have passed, "
+            'and nothing can decide the limit: say regime = "window"'
+        )
+    return reasons
 
 
 def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
@@ -266,7 +275,7 @@ def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
 def _estimate(spec: Spec, claim: Claim, row: Selector, read: "_Read", shared: int) -> Estimate:
     """What one side comes to."""
     exact = _is_exact(claim, row)
-    floor = _floor_of(spec, claim, row, exact)
+    floor = max(_floor_of(spec, claim, row, exact), read.floor)
     values = read.values[:, 0]
     if exact:
         return estimates.exact_estimate(values[0], floor)
@@ -286,7 +295,10 @@ def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     horizon = claim.horizon or spec.longest
     exact = _is_exact(claim, row, other)
     above, below = (_final(results, claim, side, exact) for side in (row, other))
-    floors = _floor_of(spec, claim, row, exact), _floor_of(spec, claim, other, exact)
+    floors = (
+        max(_floor_of(spec, claim, row, exact), above.floor),
+        max(_floor_of(spec, claim, other, exact), below.floor),
+    )
     paired = False
     if not exact:
         homes = {spec.home(side.schedule, side.averaging, horizon) for side in (row, other)}
@@ -306,9 +318,9 @@ def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
                 paired=paired,
                 claims=shared,
                 minimum=minimum_runs(claim),
-                rows=_rows(claim, row),
+                rows=min(_rows(claim, row), _rows(claim, other)),
                 floors=floors,
-                tail_index=_tail_index(row, claim),
+                tail_index=min(_tail_index(row, claim), _tail_index(other, claim)),
             )
         )
     except InputError as error:  # 0/0 or inf/inf
@@ -363,13 +375,15 @@ def _unless_edge(found: Verdict, read: "_Read") -> Verdict:
 
 @dataclass(frozen=True)
 class _Read:
-    """Values (n, K) at `times` (K,), n = 1 when exact, with the lr chosen at each (K,); `edge`: the fault of
+    """Values (n, K) at `times` (K,), n = 1 when exact, with the lr chosen at each (K,); `floor`: what they
+    are known to, where an average's moments cancel; `edge`: the fault of
     a grid whose best is at its end."""
 
     times: Array
     values: Array
     lrs: Array
     edge: str = ""
+    floor: float = 0.0
 
     def chosen(self, row: Selector) -> str:
         """The learning rate in words."""
@@ -390,9 +404,7 @@ def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> _Read:
     scale = 1 / row.problem.start_risk if claim.quantity == "risk/start" else 1.0
     if row.lr == "tuned":
         end = horizon if claim.at is None else claim.at
-        along = spec.anytime(row.schedule, row.averaging)
-        lrs, risk = tune(Path(spec, row, np.array([end]), along))
-        return _Read(np.array([float(end)]), scale * risk[None], lrs)
+        return _tuned(Path.of(spec, row, [end]), scale)
 
     def end_of(quantity: str) -> Array:
         times, values = _read(results, row, horizon, exact, quantity)
@@ -408,8 +420,10 @@ def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> _Read:
     if claim.kind == "fraction" and claim.quantity.endswith("_error"):
         losses = end_of(claim.quantity.replace("error", "loss"))
         found = np.where(np.isinf(losses), np.inf, found)
-    time = float(horizon if claim.at is None else claim.at)
-    return _chosen(spec, row, np.array([time]), found, exact)
+    time = np.array([float(horizon if claim.at is None else claim.at)])
+    path = Path.of(spec, row, [horizon]) if exact else None
+    read = _chosen(spec, row, path, time, found)
+    return replace(read, floor=scale * read.floor)
 
 
 def _points(results: Results, row: Selector, exact: bool) -> _Read:
@@ -419,50 +433,70 @@ def _points(results: Results, row: Selector, exact: bool) -> _Read:
     if row.lr == "tuned":
         every = np.array(spec.times(spec.longest) if along else sorted(spec.horizons))
         times = every[evidence.window(every)]
-        lrs, risk = tune(Path(spec, row, times, along))
-        return _Read(times.astype(np.float64), risk[None], lrs)
+        return _tuned(Path.of(spec, row, times))
     if along:
         times, values = _read(results, row, spec.longest, exact)
-        return _chosen(spec, row, times, values, exact)
+        return _chosen(spec, row, Path.of(spec, row, times) if exact else None, times, values)
     horizons = sorted(spec.horizons)
     ends = [_read(results, row, horizon, exact)[1][..., -1] for horizon in horizons]
-    return _chosen(spec, row, np.array(horizons, dtype=np.float64), np.stack(ends, axis=-1), exact)
+    path = Path.of(spec, row, horizons) if exact else None
+    return _chosen(spec, row, path, np.array(horizons, dtype=np.float64), np.stack(ends, axis=-1))
 
 
-def _chosen(spec: Spec, row: Selector, times: Array, values: Array, exact: bool) -> _Read:
-    """Of values (n, lrs, K) those of the lr asked for; the best is that of each time."""
+def _chosen(spec: Spec, row: Selector, path: Path | None, times: Array, values: Array) -> _Read:
+    """Of values (n, lrs, K) those of the lr asked for; the best is that of each time. `path`: of an exact
+    risk."""
     lrs = np.array(_lrs(spec, row))
+    floors = np.zeros((len(lrs), len(times))) if path is None else path.floors(lrs)
     if row.lr != "best":
-        return _Read(times, values[:, 0], np.full(len(times), lrs[0]))
-    if exact:
-        best = np.argmin(values, axis=1)[0]
+        return _Read(times, values[:, 0], np.full(len(times), lrs[0]), floor=float(floors.max()))
+    if path is not None:
+        best = np.argmin(np.maximum(values[0], floors), axis=0)
         kept = np.take_along_axis(values, best[None, None], axis=1)[:, 0]
     else:
         best, kept = estimates.held_out_best(values)
-    return _Read(times, kept, lrs[best], _edge(spec, row, times, lrs[best]))
+    floor = float(floors[best, np.arange(len(times))].max())
+    return _Read(times, kept, lrs[best], _edge(spec, row, times, lrs[best]), floor)
+
+
+def _tuned(path: Path, scale: float = 1.0) -> _Read:
+    """The risk at the learning rate that minimises it, at each point."""
+    lrs, risk = tune(path)
+    floor = float(path.floors(np.unique(lrs)).max())
+    times, lowest = np.array(path.times, dtype=np.float64), path.largest_stable() * 2.0 ** -(OCTAVES - 1)
+    edge = ""
+    if lrs.min() < lowest < np.inf:
+        edge = (
+            f"the risk at t = {times[lrs.argmin()]:g} is the less the smaller lr is, down to {lrs.min():.2g}"
+        )
+    return _Read(times, scale * risk[None], lrs, edge, scale * floor)
 
 
 def _edge(spec: Spec, row: Selector, times: Array, chosen: Array) -> str:
-    """Which value to add to a grid whose best is at its end, somewhere in the window; empty where it
-    isn't."""
+    """Which value to add to a grid whose best is at its end, somewhere in the window; empty where it isn't.
+
+    The largest is no end where no stable lr lies above: where the exact risk of the next one is larger, and
+    its first step above the largest stable one.
+    """
     grid, inside = np.sort(spec.lr), evidence.window(times)
-    low, high = grid[0], grid[-1]
-    factor = (grid[1] / low, high / grid[-2]) if len(grid) > 1 else (3.0, 3.0)
-    limit = np.inf
-    if row.problem.law is not None:
-        along = spec.anytime(row.schedule, row.averaging)
-        limit = Path(spec, row, times[inside][-1:].astype(np.int64), along).largest_stable()
-    for end, at, wanted in (
-        ("smallest", chosen[inside] == low, low / factor[0]),
-        ("largest", chosen[inside] == high, min(high * factor[1], 0.9 * limit)),
+    low, high = float(grid[0]), float(grid[-1])
+    factors = np.clip((grid[1] / low, high / grid[-2]) if len(grid) > 1 else (3.0, 3.0), 1.5, 10.0)
+    path = Path.of(spec, row, times[inside]) if _is_exact_row(row) else None
+    limit = np.inf if path is None else path.largest_stable()
+    for end, value, wanted in (
+        ("smallest", low, 0.9 * limit if low > limit else low / factors[0]),
+        ("largest", high, 0.9 * limit if high < NEAR * limit < high * factors[1] else high * factors[1]),
     ):
-        if at.any() and (end == "smallest" or high < NEAR * limit):
-            when = times[inside][np.argmax(at)]
-            return (
-                f"the best lr at t = {when:g} is the {end} of the grid, "
-                f"{high if end == 'largest' else low:g}: "
-                f"add {wanted:.3g}" + (', or say lr = "tuned"' if row.problem.law is not None else "")
-            )
+        at = np.flatnonzero(chosen[inside] == value)
+        if not at.size:
+            continue
+        if end == "largest" and path is not None and wanted > limit:
+            one, next_ = path.risks(np.array([value, wanted]))[:, at]
+            at = at[next_ < one]
+        if at.size:
+            when = times[inside][at[0]]
+            also = "" if path is None or list(tuned_faults(spec, row)) else ', or say lr = "tuned"'
+            return f"the best lr at t = {when:g} is the {end} of the grid, {value:g}: add {wanted:.3g}{also}"
     return ""
 
 
@@ -501,10 +535,6 @@ def _tail_index(row: Selector, claim: Claim) -> float:
     """α of the risk's tail, P(r > x) ~ x^−α: half of that of Student-t noise, for the risk is a square."""
     noise = getattr(row.problem, "noise", None)
     return noise.df / 2 if isinstance(noise, StudentT) and claim.quantity.startswith("risk") else np.inf
-
-
-def _is_noiseless(row: Selector) -> bool:
-    return row.problem.law is not None and not has_noise(row.problem.law)
 
 
 def _rows(claim: Claim, row: Selector) -> int:

@@ -14,6 +14,8 @@ from theory.arrays import Array, InputError
 
 MIN_RUNS = 64  # below, an interval covers less than it says
 MIN_SEEDS = 5  # of a network's losses and errors, and of fractions: see `mean_estimate`
+ROUNDING = 1e-12
+"""Relative: a 95 % interval is never narrower."""
 PRECISION = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
 """The relative spacing of numbers, by dtype."""
 
@@ -101,7 +103,10 @@ def exact_estimate(value: float, floor: float = 0.0) -> Estimate:
 
 
 def exact_ratio(above: float, below: float, floor_above: float = 0.0, floor_below: float = 0.0) -> Estimate:
-    """The ratio of two exact risks; infinite when the first diverged, 0 when the second did."""
+    """The ratio of two exact risks; infinite when the first diverged, in doubt when the second did."""
+    if np.isinf(below) and np.isfinite(above):
+        doubt = "the curve that it is compared with diverged, and a ratio of 0 says nothing of this one"
+        return Estimate(0.0, 0.0, 0.0, exact=True, doubt=doubt)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = exact_estimate(float(np.float64(above) / np.float64(below)))
     sides = exact_estimate(above, floor_above), exact_estimate(below, floor_below)
@@ -111,11 +116,12 @@ def exact_ratio(above: float, below: float, floor_above: float = 0.0, floor_belo
 def _ratio_of(above: Estimate, below: Estimate) -> Estimate:
     """The ratio where a side lies below its floor: what the two intervals leave of it."""
     low, high = above.low / below.high, above.high / below.low if below.low > 0 else np.inf
-    value = above.value / below.value if below.value > 0 else np.nan
-    doubt = ""
-    if low <= 0 and not np.isfinite(high):
+    value = max(above.value, 0.0) / below.value if below.value > 0 else high
+    doubt = above.doubt or below.doubt
+    if not doubt and low <= 0 and not np.isfinite(high):
         doubt = (
-            f"both sides are known only as at most their floors ({above.high:.2g} and {below.high:.2g}): "
+            f"the two are known only as at most {above.high:.2g} and {below.high:.2g}, where nothing "
+            f"more is known: "
             "compare them earlier, before they get there"
         )
     return Estimate(value, low, high, above.exact and below.exact, above.claims, above.runs, doubt)
@@ -168,7 +174,8 @@ def mean_estimate(
     if not np.isfinite(mean):
         return _diverged(x, claims)
     scale = mean if mean > 0 else 1.0
-    student, hall = _reaches(x / scale - mean / scale, tail(claims))
+    least = ROUNDING + floor / (100 * scale)
+    student, hall = (max(reach, least) for reach in _reaches(x / scale - mean / scale, tail(claims)))
     low, high = mean - scale * student, mean + scale * max(student, hall)
     if mean > 0:
         high = max(high, mean * float(np.exp(student)))
@@ -212,8 +219,9 @@ def infinite_variance(tail_index: float) -> str:
     needed = order(10 ** (tail_index / (tail_index - 1))) if tail_index > 1 else "no number of"
     return (
         f"the risk's variance is infinite under this noise (tail index {tail_index:g}, below 2), and no "
-        f"interval of its mean can be trusted: the mean itself settles to 10 % after about {needed} runs; "
-        "claim it where the risk is exact, or a fraction of the runs"
+        f"interval of its mean can be trusted, however many the runs: the mean itself comes to within 10 "
+        f"% after "
+        f"about {needed}; claim it where the risk is exact, or a fraction of the runs"
     )
 
 
@@ -221,6 +229,9 @@ def _above(found: Estimate, floor: float) -> Estimate:
     """What is known of a mean of risks: none is negative, and one below the floor is at most that."""
     if floor == 0:
         return found
+    if found.value < -floor:
+        doubt = f"the mean is {found.value:.3g}, below zero by more than its floor of {floor:.2g}: no risk is"
+        return replace(found, doubt=found.doubt or doubt)
     if found.value < floor:
         return replace(found, low=0.0, high=max(found.high, floor))
     return replace(found, low=max(found.low, 0.0))
@@ -228,13 +239,13 @@ def _above(found: Estimate, floor: float) -> Estimate:
 
 def _diverged(samples: Array, claims: int) -> Estimate:
     runs = len(samples)
-    hits = int((~np.isfinite(samples)).sum())
+    hits = max(1, int((~np.isfinite(samples)).sum()))  # a sum may overflow where no run has
     share = fraction_estimate(hits, runs, claims)
     doubt = (
         f"{hits} of {runs} runs diverged (a fraction in [{share.low:.2g}, {share.high:.2g}]): a mean with "
         'them is not a number; claim quantity = "diverged", or take a smaller lr'
     )
-    return Estimate(np.inf, np.nan, np.inf, exact=False, claims=claims, runs=runs, doubt=doubt)
+    return Estimate(np.inf, 0.0, np.inf, exact=False, claims=claims, runs=runs, doubt=doubt)
 
 
 def fraction_estimate(hits: int, runs: int, claims: int = 1, unclear: int = 0) -> Estimate:
@@ -254,7 +265,7 @@ def fraction_estimate(hits: int, runs: int, claims: int = 1, unclear: int = 0) -
     high = float(stats.beta.ppf(1 - least, most + 1, runs - most)) if most < runs else 1.0
     doubt = ""
     if unclear == runs:
-        doubt = "both sides lie below the floor of what is known in every run: compare them earlier"
+        doubt = "in every run it lies below the floor of what is known: compare earlier"
     return Estimate(hits / runs, low, high, exact=False, claims=claims, runs=runs, doubt=doubt)
 
 
@@ -295,7 +306,11 @@ def ratio_estimate(
             "how small it may be: claim a value, or the fraction of runs that end worse"
         )
     if means[0] < floors[0] or means[1] < floors[1]:
-        return _ratio_of(*(mean_estimate(x, claims, minimum=minimum, floor=floor) for x, floor in sides))
+        a_side, b_side = (
+            mean_estimate(x, claims, minimum=minimum, rows=rows, floor=floor, tail_index=tail_index)
+            for x, floor in sides
+        )
+        return _ratio_of(a_side, b_side)
     ratio, level = means[0] / means[1], tail(claims)
     u, v = a / a.mean() - 1.0, b / b.mean() - 1.0
     if paired:
@@ -304,9 +319,10 @@ def ratio_estimate(
         (low_a, high_a), (low_b, high_b) = _reaches(u, level), _reaches(v, level)
         up_a, up_b = max(low_a, float(np.log1p(high_a))), max(low_b, float(np.log1p(high_b)))
         up, down = float(np.hypot(up_a, low_b)), float(np.hypot(low_a, up_b))
+    least = 2 * ROUNDING + max(floor / (100 * mean) for floor, mean in zip(floors, means, strict=True))
     if rows:
-        least = _unseen(len(a) * rows, min(means), claims)
-        up, down = max(up, least), max(down, least)
+        least = max(least, _unseen(len(a) * rows, min(means), claims))
+    up, down = max(up, least), max(down, least)
     low, high = ratio * float(np.exp(-down)), ratio * float(np.exp(up))
     return Estimate(ratio, low, high, False, claims, min(len(a), len(b)), infinite_variance(tail_index))
 
@@ -344,7 +360,7 @@ def judge_value(
 
 def _remedy(estimate: Estimate, number: float, tolerance: float, relation: Relation) -> str:
     """How many runs would decide, where any number would."""
-    if estimate.exact:
+    if estimate.exact or estimate.low == 0:
         return "below the floor nothing more is known: claim it earlier, before the risk gets there"
     ends = {
         "equals": (number - tolerance, number + tolerance),
@@ -352,9 +368,14 @@ def _remedy(estimate: Estimate, number: float, tolerance: float, relation: Relat
         "at_least": (number - tolerance,),
     }[relation]
     room = min(abs(estimate.value - end) for end in ends)
-    width = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    n, spread = estimate.runs, estimate.value - estimate.low
+    width = max(estimate.high - estimate.value, spread)
     if relation == "equals" and tolerance < width / 30 and room < width:
         return "an interval never fits into so small a tolerance: give a larger one"
     if not 0 < width < 30 * room:
         return "its end lies on the number claimed, where no number of runs decides"
-    return f"more runs would narrow it: about {order(1.2 * estimate.runs * (width / room) ** 2)}"
+    half = spread / float(stats.t.isf(tail(estimate.claims), n - 1))  # Student's quantile falls with n, too
+    wider = n
+    while wider < 10**7 and half * (n / wider) ** 0.5 * stats.t.isf(tail(estimate.claims), wider - 1) > room:
+        wider = -(-wider * 11 // 10)
+    return f"more runs would narrow it: about {order(max(1.5 * wider, 1.5 * n))}"

@@ -79,12 +79,14 @@ def slope_weights(times: ArrayLike) -> Array:
     return weights
 
 
-def margin(times: ArrayLike) -> float:
+def margin(times: ArrayLike, log_power: float = 0.0) -> float:
     """δ = min(0.05, g/2), g the slope of log log t on log t over `times` (K,), all > e.
 
-    A factor log t shifts the fitted exponent by g; half of it still separates t^-p from t^-p log t.
+    A factor log t shifts the fitted exponent by g; half of it still separates t^-p from t^-p log t. A claim
+    of less than a whole logarithm, 0 < |q| < 1, must be told from one of none: |q| g/2.
     """
-    return min(MAX_MARGIN, log_slope(times) / 2)
+    told = min(1.0, abs(log_power)) if log_power else 1.0
+    return min(MAX_MARGIN, told * log_slope(times) / 2)
 
 
 def log_slope(times: ArrayLike) -> float:
@@ -123,7 +125,7 @@ class Fit:
     tends       where that leads: the power of the best fit with a free power of log t; of runs, anywhere
                 (±inf); NaN where nothing creeps
     log_seen    (low, high) of the power of log t that fits best beside a free power of t
-    late        the exponent of the window's second half and its own h
+    late        the exponents of the window's second half and of its last part, each with its own h
     window      first and last time used;  points: how many
     margin      δ of these times
     above       share of log W that lies above the floor;  slowest: the slowest average decay over the whole
@@ -145,7 +147,7 @@ class Fit:
     creep: float = 0.0
     tends: float = np.nan
     log_seen: tuple[float, float] = (0.0, 0.0)
-    late: tuple[float, float] = (np.nan, 0.0)
+    late: tuple[tuple[float, float], tuple[float, float]] = ((np.nan, 0.0), (np.nan, 0.0))
     above: float = 1.0
     slowest: float = np.inf
     claims: int = 1
@@ -341,17 +343,26 @@ def _doubt(
             )
         if fit.slowest < p:
             return f"below the floor the risk may have fallen only like t^-{fit.slowest:.3g}"
-    late, width = fit.late
+    (half, half_width), (end, end_width) = fit.late
     if status == "refuted":
-        if not fit.exact and decide(-late - width, -late + width, -p - delta, -p + delta, relation) != status:
+        allowed = -p - delta, -p + delta
+        if not fit.exact and decide(-end - end_width, -end + end_width, *allowed, relation) != status:
             return (
-                f"the window's second half alone, {late:.3f} ± {width:.2g}, does not exclude it: more runs "
+                f"the last part of the window alone, {end:.3f} ± {end_width:.2g}, does not exclude it: "
+                f"more runs "
                 "would tell, or a longer horizon"
             )
+        closer = abs(end - p) < abs(end - fit.creep - p)
+        if fit.exact and closer and abs(fit.creep) > delta / 2:
+            return (
+                f"the exponent still moves towards it, by {fit.creep:+.2g} from part to part of the "
+                f"window: a longer "
+                "horizon would tell"
+            )
         return None
-    if not fit.exact and decide(-late, -late, -p - delta, -p + delta, relation) != status:
+    if not fit.exact and decide(-half, -half, -p - delta, -p + delta, relation) != status:
         return (
-            f"the window's second half alone has {late:.3f} ± {width:.2g}: more runs would tell whether "
+            f"the window's second half alone has {half:.3f} ± {half_width:.2g}: more runs would tell whether "
             "that is noise"
         )
     if delta > fit.margin:
@@ -386,14 +397,15 @@ def _remedy(fit: Fit, rate: Rate, delta: float, relation: Relation) -> str:
             return "its end lies on the boundary of the margin, where no number of runs decides"
         return f"more runs would narrow it: about {order(1.2 * fit.runs * (fit.half_width / room) ** 2)}"
     s = fit.finest
-    moves = np.diff(s)
     way = f"the exponent of its parts goes from {s[0]:.3f} to {s[-1]:.3f}, on its way to {fit.heading:.3f}"
     if not fit.exact:
         return f"{way}, beyond its noise: a longer horizon might settle it"
-    if len(moves) < 2 or not 0 < abs(moves[-1]) < abs(moves[-2]) or moves[-1] * moves[-2] < 0:
+    moves = np.diff(s)
+    ratios = moves[1:] / np.where(moves[:-1] == 0, np.nan, moves[:-1])
+    if len(ratios) < 2 or not (np.all((ratios > 0) & (ratios < 0.9)) and abs(ratios[1] - ratios[0]) < 0.25):
         return f"{way}, and does not settle in this window"
-    ratio = float(moves[-1] / moves[-2])
-    limit = s[-1] + moves[-1] * ratio / (1 - ratio)
+    ratio = float(ratios[-1])
+    limit = s[-1] + float(moves[-1]) * ratio / (1 - ratio)
     spare = min(abs(limit - (p + sign * delta)) for sign in ends)
     if spare < 0.1 * delta:
         return f"{way}; it tends to about {limit:.3f}, on the boundary of the margin"
@@ -503,18 +515,20 @@ def _fit(
     curved = _with_log(x)[2]
     log_power_fit, reach = float(curved @ np.log(risk)), 0.0
     half_width, settled = 0.0, False
-    late, late_width = float(exponents[0][-1]), 0.0
+    ends = (float(exponents[0][-1]), contrasts[0][-1]), (float(exponents[-1][-1]), contrasts[-1][-1])
+    late = (ends[0][0], 0.0), (ends[1][0], 0.0)
     if error is None:
         creep = _creep(exponents[-1], -(contrasts[-1] @ logs))
         tends = -float(_with_log(x)[1] @ np.log(risk)) if creep else np.nan
     else:
         half_width = quantile(runs - 1, claims) * error(whole)
         reach = quantile(runs - 1, claims) * error(curved)
-        late_width = quantile(runs - 1, claims) * error(contrasts[0][-1])
+        t_value = quantile(runs - 1, claims)
+        late = (ends[0][0], t_value * error(ends[0][1])), (ends[1][0], t_value * error(ends[1][1]))
         pairs = [a - b for rows in contrasts for a, b in combinations(rows, 2)]
         beyond = quantile(runs - 1, claims * len(pairs))
         settled = all(abs(float(pair @ y)) <= beyond * error(pair) for pair in pairs)
-        creep = 0.0 if settled else late - float(exponents[0][0])
+        creep = 0.0 if settled else ends[0][0] - float(exponents[0][0])
         tends = math.copysign(math.inf, creep) if creep else np.nan
     every = np.concatenate([[p], *([] if settled else [*exponents, [heading]])])
     return Fit(
@@ -527,11 +541,11 @@ def _fit(
         points=int(t.size),
         exact=error is None,
         log_power=log_power,
-        margin=margin(t),
+        margin=margin(t, log_power),
         creep=creep,
         tends=tends,
         log_seen=(log_power_fit - reach, log_power_fit + reach),
-        late=(late, late_width),
+        late=late,
         above=above,
         slowest=slowest,
         claims=claims,

@@ -1,13 +1,15 @@
 """Whether the asymptotic regime is there when the window starts: five conditions, each with its number.
 
 A rate of t → ∞ can only be read off a window in which (a) the directions that make up the risk have settled,
-(b) the start is forgotten, (c) the averaging's own memory is short, (d) the schedule is in its own asymptote
-and (e) nothing of it changes inside. Where one fails, the reason names it, its number, and the horizon that
-would do, or that none does. Thresholds are this project's; the calibration measures what they are worth.
+(b) the start is forgotten, (c) the averaging's memory is long or short beside the iterates' own, (d) the
+schedule is in its own asymptote and (e) nothing of it changes later. Where one fails, the reason names it,
+its number, and the horizon that would do, or that none does. Thresholds are this project's; the calibration
+measures what they are worth.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,87 +21,107 @@ from experiments.spec import MAX_HORIZON, open_part
 from experiments.verdict import order
 from problems.spectra import PowerLaw
 from theory.arrays import Array, InputError
+from theory.averaging import weights
 from theory.moments import Law, has_noise, without_noise
-from theory.schedules import Schedule, multipliers
+from theory.schedules import Schedule, facts, multipliers
 
 SETTLED = 5.0  # Σ min(λη/(1 − β), 1 − √β) from which the part of λ in the risk is settled
 SHARE = 0.05  # of the risk: what does not count
 UNTRUNCATED = 0.1  # λ_d Σ η up to which the last direction of a power law has not moved
 DENSE = 2.0  # λ_i/λ_{i+1} up to which a power law is one, where it is being resolved
 MEMORY = 0.02  # what the memory of an average may add to the exponent
-FILLED = 5.0  # memories of an average that must have passed
+AVERAGED = 2.5  # memories of the iterate that an average must span
+FILLED = 5.0  # memories of an average that forgets that must have passed
+STILL = 0.01  # an exponent below is none
+CREEP = 1e-9  # a change of the steps' exponent that is no rounding
 FAR = 10**7  # updates up to which a schedule's future is looked at
 LATE = 1e15  # no time
 
 
-def premature(path: Path, lrs: Array, risk: Array | None) -> str | None:
-    """Why the window of `path`, all points of which lie in it, does not show the asymptotic regime; None if
-    it does.
+@dataclass(frozen=True)
+class Reason:
+    """Why not yet; `horizon` is the one that would do, where it can be told."""
 
-    lrs (K,): the learning rate chosen at each point; risk (K,): the exact risk there, None where there is no
-    law.
+    text: str
+    horizon: float | None = None
+
+    def __str__(self) -> str:
+        if self.horizon is None:
+            return self.text
+        beyond = f", more than the {order(MAX_HORIZON)} that can be run" if self.horizon > MAX_HORIZON else ""
+        return f"{self.text}, which takes a horizon of about {order(self.horizon)}{beyond}"
+
+
+def premature(path: Path, lrs: Array, risk: Array | None) -> str | None:
+    """Why the window of `path`, all points of which lie in it, does not show the asymptotic regime.
+
+    None where it does. lrs (K,): the learning rate chosen at each point; risk (K,): the exact risk there,
+    None where there is no law.
     """
-    reasons = [*_schedule(path), *_averaging(path, lrs)]
-    if not any("converges" in reason for reason in reasons):
+    reasons = [
+        *(_along(path) if path.anytime else _over_horizons(path, lrs, risk)),
+        *_averaging(path, lrs, risk),
+    ]
+    if not any("converges" in reason.text for reason in reasons):
         reasons += _directions(path, lrs, risk)
     law = path.row.problem.law
     if risk is not None and law is not None and has_noise(law):
         reasons += _start(path, lrs, risk, law)
-    return "; ".join(reasons) or None
+    known = [reason.horizon for reason in reasons if reason.horizon is not None]
+    told = "; ".join(map(str, reasons))
+    return f"{told}; all of it takes about {order(max(known))}" if len(known) > 1 else told or None
 
 
 # (a) the directions
 
 
-def _directions(path: Path, lrs: Array, risk: Array | None) -> Iterator[str]:
-    problem = path.row.problem
-    law = problem.law
-    if risk is None or law is None:
-        lam = _without_law(problem)
-        if lam.size == 0:
-            return
-    else:
-        lam = np.asarray(law.eigenvalues)
+def _directions(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
+    law = path.row.problem.law
+    known = risk is not None and law is not None
+    lam = np.asarray(law.eigenvalues) if known and law is not None else _without_law(path.row.problem)
     unsettled = _unsettled(path, lrs, lam)
-    if not unsettled.any():
+    if not unsettled.any() or (risk is not None and _may_stay(path, lrs, risk, unsettled)):
         return
-    smallest, part = float(lam[unsettled].max()), None
+    smallest, part = float(lam[unsettled].max()), ""
     if risk is not None:
-        part = _share(path, lrs, risk, unsettled)
-        if part <= SHARE:
-            return
         smallest = _needed(path, lrs, risk, lam, unsettled)
-    spectrum = getattr(problem, "spectrum", None)
+        share = float(_share(path, lrs, risk, unsettled).max())
+        part = f" (what has not settled makes up to {share:.0%} of the risk)"
     tail = None
-    if isinstance(spectrum, PowerLaw) and risk is not None:
+    if isinstance(getattr(path.row.problem, "spectrum", None), PowerLaw) and risk is not None:
         tail = _power_law(path, lrs, risk, lam)
         if tail is None:
             return
     reached = _progress(path, lrs, smallest)
     what = "Σ λη" if path.momentum == 0 else "Σ min(λη/(1 − β), 1 − √β)"
-    reason = (
+    text = (
         f"{what} is {reached[0]:.2g} for λ = {smallest:.3g} where the window starts, t = {path.times[0]:g}, "
-        f"and must be {SETTLED:g}"
+        f"and must be {SETTLED:g}{part}"
     )
-    if part is not None:
-        reason += f" (what has not settled makes up to {part:.0%} of the risk)"
     needed = _when(SETTLED, path.times, reached)
     if needed is None:
-        reason += ", which these steps never reach, or too late to run"
+        yield Reason(f"{text}, which these steps never reach, or too late to run")
+    elif tail is None and law is not None and not has_noise(law) and _falls_through(path, reached):
+        yield Reason(
+            f"{text}, at about t = {order(needed)}; but without noise the risk then falls through the "
+            f"floor of "
+            "1e-13 of its start inside the window: nothing can decide this, claim it of a window (regime "
+            '= "window")'
+        )
     else:
-        reason += f", which takes about t = {order(needed)}, so {_horizon(WINDOW * needed)}"
-        falls = SETTLED * 2 * WINDOW ** _growth(path, reached) > 30
-        if tail is None and law is not None and not has_noise(law) and falls:
-            reason += (
-                "; but without noise the risk then falls through the floor of 1e-13 of its start inside the "
-                'window: nothing can decide this, claim it of a window (regime = "window")'
-            )
-    yield reason + (f"; {tail}" if tail else "")
+        yield Reason(text + (f"; {tail}; or settled" if tail else ""), WINDOW * needed)
+
+
+def _falls_through(path: Path, reached: Array) -> bool:
+    """Whether e^(−2 Σ λη) loses thirteen digits between settling and the end of such a window."""
+    late = np.array(path.times) >= math.sqrt(path.times[0] * path.times[-1])
+    times = np.array(path.times)[late]
+    growth = float(slope_weights(times) @ np.log(np.maximum(reached[late], 1e-300)))
+    return bool(SETTLED * 2 * WINDOW**growth > 30)
 
 
 def _without_law(problem: object) -> Array:
-    """The eigenvalues that must settle where no law tells which of them matter: the smallest that is not
-    rounding."""
+    """What must settle where no law tells which eigenvalues matter: the smallest that is not rounding."""
     found = getattr(problem, "eigenvalues", None)
     mu, smooth = getattr(problem, "strong_convexity", None), getattr(problem, "smoothness", None)
     if found is not None:
@@ -112,9 +134,8 @@ def _without_law(problem: object) -> Array:
 
 def _unsettled(path: Path, lrs: Array, lam: Array) -> NDArray[np.bool_]:
     """Mask of the eigenvalues that have not settled at the first point: all below one of them."""
-    steps = _steps(path, lrs, 0)
-    ranked = np.argsort(lam)
-    low, high = 0, len(lam)  # eigenvalues ranked[high:] have settled
+    steps, ranked = _steps(path, lrs, 0), np.argsort(lam)
+    low, high = 0, len(lam)  # ranked[high:] have settled
     while low < high:
         middle = (low + high) // 2
         if _settling(path, steps, float(lam[ranked[middle]])).sum() >= SETTLED:
@@ -127,24 +148,31 @@ def _unsettled(path: Path, lrs: Array, lam: Array) -> NDArray[np.bool_]:
 
 
 def _needed(path: Path, lrs: Array, risk: Array, lam: Array, unsettled: NDArray[np.bool_]) -> float:
-    """The smallest eigenvalue that has to settle: those below it may stay, their part of the risk is
-    small."""
+    """The smallest eigenvalue that has to settle: those below it may stay."""
     ranked = np.flatnonzero(unsettled)[np.argsort(lam[unsettled])]
     low, high = 0, len(ranked) - 1  # ranked[:low] may stay
     while low < high:
         middle = (low + high + 1) // 2
         mask = np.zeros(len(lam), dtype=bool)
         mask[ranked[:middle]] = True
-        if _share(path, lrs, risk, mask) <= SHARE:
+        if _may_stay(path, lrs, risk, mask):
             low = middle
         else:
             high = middle - 1
     return float(lam[ranked[low]])
 
 
-def _share(path: Path, lrs: Array, risk: Array, only: NDArray[np.bool_]) -> float:
-    """The largest part of the risk, anywhere in the window, of some coordinates; 0 where there is no risk."""
-    return float(_ratio(path.risk(lrs, only=only), risk).max())
+def _share(path: Path, lrs: Array, risk: Array, only: NDArray[np.bool_]) -> Array:
+    """The part (K,) that some coordinates have of the risk; 0 where there is no risk."""
+    return _ratio(path.risk(lrs, only=only), risk)
+
+
+def _may_stay(path: Path, lrs: Array, risk: Array, only: NDArray[np.bool_]) -> bool:
+    """Whether what is unsettled does not count: 5 % of the risk, in the window and, where its part grows, in
+    a window of the same growth after it."""
+    share = _share(path, lrs, risk, only)
+    later = share[-1] ** 2 / share[0] if share[-1] > share[0] > 0 else 0.0
+    return bool(max(share.max(), later) <= SHARE)
 
 
 def _power_law(path: Path, lrs: Array, risk: Array, lam: Array) -> str | None:
@@ -169,7 +197,7 @@ def _power_law(path: Path, lrs: Array, risk: Array, lam: Array) -> str | None:
         )
     d, index = len(lam), np.arange(len(lam))
     octaves = [
-        float(_ratio(path.risk(lrs, only=(index >= d // low) & (index < d // high)), risk)[-1])
+        float(_share(path, lrs, risk, (index >= d // low) & (index < d // high))[-1])
         for low, high in ((4, 2), (2, 1))
     ]
     ratio = octaves[1] / octaves[0] if octaves[0] > 0 else 0.0
@@ -182,105 +210,244 @@ def _power_law(path: Path, lrs: Array, risk: Array, lam: Array) -> str | None:
 # (b) the start
 
 
-def _start(path: Path, lrs: Array, risk: Array, law: Law) -> Iterator[str]:
+def _start(path: Path, lrs: Array, risk: Array, law: Law) -> Iterator[Reason]:
     share = _ratio(path.risk(lrs, without_noise(law)), risk)
     if share.max() <= SHARE:
         return
     k = int(share.argmax())
-    reason = (
+    text = (
         f"what is left of the start is {share[k]:.0%} of the risk at t = {path.times[k]:g}, and must be "
         f"below {SHARE:.0%}"
     )
-    needed = None if share[-1] >= share[0] else _when(1 / SHARE, path.times, 1 / np.maximum(share, 1e-300))
+    falls = share[-1] < share[0]
+    needed = _when(1 / SHARE, path.times, 1 / np.maximum(share, 1e-300)) if falls else None
     if needed is None:
-        yield (
-            reason + ", which no horizon that can be run reaches while it does not decay faster than the rest"
-        )
-    else:
-        yield reason + f", which takes {_horizon(WINDOW * needed)}"
+        text += ", which no horizon that can be run reaches while it does not decay faster than the rest"
+    yield Reason(text, None if needed is None else WINDOW * needed)
 
 
 # (c) the averaging's memory, and (e) where it starts
 
 
-def _averaging(path: Path, lrs: Array) -> Iterator[str]:
-    mixing = path.mixing(int(path.times[-1]))
+def _averaging(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
+    start = path.times[0]
+    mixing = path.mixing(path.times[-1])
     begun = np.flatnonzero(mixing < 1)
-    start = int(path.times[0])
     if path.anytime:
         far = begun if begun.size else np.flatnonzero(_far_mixing(path) < 1)
         if far.size and far[0] > start:
-            yield (
-                f"the average starts at t = {far[0]}, and the window at t = {start:g}: take a horizon of at "
-                f"least {order(WINDOW * far[0])}"
-            )
+            text = f"the average starts at t = {far[0]}, and the window at t = {start:g}"
+            yield Reason(text, WINDOW * float(far[0]))
             return
     memory = float(mixing[-1])
-    if not (0 < memory < 1 and np.all(mixing[len(mixing) // 2 :] == memory)):
-        return
-    length = 1 / memory
+    if 0 < memory < 1 and np.all(mixing[len(mixing) // 2 :] == memory):
+        yield from _fixed_memory(path, lrs, 1 / memory)
+    elif begun.size:
+        yield from _growing_memory(path, lrs, risk)
+
+
+def _fixed_memory(path: Path, lrs: Array, length: float) -> Iterator[Reason]:
+    """Of an average that forgets: filled where the window starts, and short beside the iterates' 1/(Lη)."""
+    start = path.times[0]
     if start < FILLED * length:
-        yield (
+        text = (
             f"the average remembers {length:.3g} updates, and the window starts at t = {start:g}: it must be "
-            f"{FILLED:g} times that, a horizon of {order(WINDOW * FILLED * length)}"
         )
+        yield Reason(f"{text}{FILLED:g} times that", WINDOW * FILLED * length)
         return
-    largest = float(path.row.problem.smoothness or 0.0)
     last = np.array([_steps(path, lrs, k)[-math.ceil(length) :].mean() for k in (0, -1)])
-    ratios = largest * last * length / (1 - path.momentum)
-    span = math.log(path.times[-1] / path.times[0])
+    ratios = float(path.row.problem.smoothness or 0.0) * last * length / (1 - path.momentum)
+    span = math.log(path.times[-1] / start)
     added = float(np.log1p(ratios[0]) - np.log1p(ratios[1])) / span
     if added <= MEMORY:
         return
-    reason = (
+    text = (
         f"the average remembers {length:.3g} updates and the iterate {length / ratios[0]:.3g} to "
         f"{length / ratios[1]:.3g} (1/(Lη)) across the window, which adds up to {added:.2g} to the exponent; "
-        f"at most {MEMORY:g} may be"
+        f"at most {MEMORY:g} may be: take a shorter memory, or wait"
     )
     falls = math.log(ratios[0] / ratios[1]) / span
-    later = start * (10 * ratios[0]) ** (1 / falls)
-    yield reason + f": take a horizon of about {order(WINDOW * later)}, or a shorter memory"
+    yield Reason(text, WINDOW * start * (10 * ratios[0]) ** (1 / falls))
 
 
-# (d) the schedule
+def _growing_memory(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
+    """Of an average over a stretch that grows with t: it must span the iterates' memory 1/(λη) many times,
+    unless it falls ever shorter of it."""
+    spans = []
+    for k in (0, -1):
+        t = path.times[k]
+        stretch = 2 * float(weights(path.mixing(t)) @ np.arange(t, -1.0, -1.0))  # twice the mean age
+        spans.append(
+            _steps(path, lrs, k)[-max(1, math.ceil(stretch)) :].mean() * stretch / (1 - path.momentum)
+        )
+    if min(spans) <= 0:
+        return
+    grows = math.log(spans[1] / spans[0]) / math.log(path.times[-1] / path.times[0])
+    lam = np.asarray(path.row.problem.law.eigenvalues) if risk is not None else _without_law(path.row.problem)
+    if grows > STILL:
+        short = lam * spans[0] < AVERAGED
+        if not short.any() or (risk is not None and _may_stay(path, lrs, risk, short)):
+            return
+        smallest = _needed(path, lrs, risk, lam, short) if risk is not None else float(lam.min())
+        text = (
+            f"the average spans {smallest * spans[0]:.2g} memories of the iterate, 1/(λη) for λ = "
+            f"{smallest:.3g}, "
+            f"where the window starts, and must span {AVERAGED:g}"
+        )
+        needed = WINDOW * path.times[0] * (AVERAGED / (smallest * spans[0])) ** (1 / grows)
+        yield Reason(text, needed) if needed < LATE else Reason(f"{text}, which comes too late to run")
+    elif grows < -STILL and lam.size:
+        x = float(lam.max()) * spans[0]
+        if -grows * x / (1 + x) > MEMORY:
+            yield Reason(
+                f"the average spans {x:.2g} memories of the iterate, 1/(Lη), where the window starts, "
+                f"and ever fewer: "
+                f"that adds {-grows * x / (1 + x):.2g} to the exponent, at most {MEMORY:g} may be",
+                WINDOW * path.times[0] * (-grows * x / MEMORY) ** (-1 / grows),
+            )
 
 
-def _schedule(path: Path) -> Iterator[str]:
+# (d) the schedule, and (e) what changes later
+
+
+def _along(path: Path) -> Iterator[Reason]:
+    """Of a schedule whose steps do not know the horizon."""
+    schedule, start = open_part(path.row.schedule), path.times[0]
     edges, means = _means(path)
     with np.errstate(divide="ignore", invalid="ignore"):
         alpha = -np.diff(np.log(means)) / np.diff(np.log(edges))
     if not np.isfinite(alpha).all():
-        yield "the steps vanish: there is no limit to speak of"
+        yield Reason("the steps vanish: there is no limit to speak of")
         return
-    moved = np.abs(np.diff(alpha))
+    moves = np.diff(alpha)
     if alpha.max() - alpha.min() > MAX_MARGIN:
-        near = _change(path, edges, int(moved.argmax()))
+        near = _change(path, edges, int(np.abs(moves).argmax()))
         later = ", later than the window" if near > path.times[-1] else ""
-        yield (
+        text = (
             "the steps are not yet in their own asymptote: their local exponent runs from "
-            f"{alpha.min():.2f} to {alpha.max():.2f}, and changes most near t = "
-            f"{order(near)}{later} (within {MAX_MARGIN:g} is settled): a horizon well beyond 100 times "
-            'that, or regime = "window"'
+            f"{alpha.min():.2f} to {alpha.max():.2f} (within {MAX_MARGIN:g} is settled), and changes "
+            f"most near t = "
+            f"{order(near)}{later}"
         )
-    units = 0.0
-    if not path.anytime:
-        first, last = (path.unit(int(t)) for t in (path.times[0], path.times[-1]))
-        units = -math.log(last / first) / math.log(path.times[-1] / path.times[0])
-    decay = float(alpha[-1]) + units
-    if decay > 1 + MEMORY or (not path.anytime and decay > 1 - MEMORY):
-        yield (
-            f"Σ η converges, for the steps fall like t^-{decay:.3g}: they cannot reach the minimiser from "
-            'anywhere, so there is no limit to claim; say regime = "window"'
+        yield Reason(text, WINDOW * near)
+    elif np.all(np.abs(moves) > CREEP) and np.all(moves[1:] / moves[:-1] > 1.5):
+        yield Reason(
+            f"the steps' own exponent is {alpha[-1]:.2g} in the end and grows ever faster: its asymptote "
+            f"is far away"
         )
+    if alpha[-1] > 1 + MEMORY:
+        yield _converges(float(alpha[-1]))
+    lowest = facts(schedule).low
+    if lowest > 0 and alpha[-1] > STILL:
+        yield Reason(
+            f"the multipliers never fall below {lowest:g}, so they will not go on like t^-{alpha[-1]:.2g}"
+        )
+    for name, value in _whole_numbers(schedule):
+        if value > start:
+            yield Reason(
+                f"{name} = {value} of the schedule lies after the window's start, t = {start}", WINDOW * value
+            )
+
+
+def _converges(decay: float) -> Reason:
+    return Reason(
+        f"Σ η converges, for the steps fall like t^-{decay:.3g}: they cannot reach the minimiser from "
+        f"anywhere, so "
+        'there is no limit to claim; say regime = "window"'
+    )
+
+
+def _over_horizons(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
+    """Of a schedule whose steps depend on the horizon: those that decide must have an exponent of T.
+
+    For the last iterate these are the steps at the end that the steepest direction remembers, for an average
+    those of the second half.
+    """
+    t = path.times[-1]
+    last = float(weights(path.mixing(t)) @ np.arange(t, -1.0, -1.0)) < 0.01 * t
+    wanted = path.times[0] * (t / path.times[0]) ** np.linspace(0, 1, 5)
+    near = {int(path.times[np.abs(np.log(np.array(path.times) / at)).argmin()]) for at in wanted}
+    smooth = float(path.row.problem.smoothness or 0.0) * float(lrs[-1]) / (1 - path.momentum)
+    points = [p for p in (_ends(path, h, smooth) for h in [*sorted(near), *_further(t)]) if p is not None]
+    horizons, sums, ends, halves, closing = (np.array(column) for column in zip(*points, strict=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alpha = -np.diff(np.log(ends if last else halves)) / np.diff(np.log(horizons))
+        closes = -np.diff(np.log(closing)) / np.diff(np.log(horizons))
+    if not np.isfinite(alpha).all():
+        yield Reason("the steps vanish: there is no limit to speak of")
+        return
+    if alpha.max() - alpha.min() > 2 * MAX_MARGIN:
+        which = "at its end" if last else "of its second half"
+        yield Reason(
+            f"the steps {which} have no exponent of the horizon yet: it runs from {alpha.min():.2f} to "
+            f'{alpha.max():.2f} (within {2 * MAX_MARGIN:g} is settled): longer horizons, or regime = "window"'
+        )
+    if sums[-1] < 1.2 * sums[0]:
+        yield _converges(float(-np.log(sums[-1] / sums[0]) / np.log(horizons[-1] / horizons[0])) + 1)
+    if last and abs(closes[-1]) < STILL:
+        yield from _plateau(path, lrs, risk)
+
+
+def _further(horizon: int) -> list[int]:
+    return [h for h in (10 * horizon, 100 * horizon) if h <= FAR]
+
+
+def _ends(path: Path, horizon: int, smooth: float) -> tuple[float, float, float, float, float] | None:
+    """The horizon, Σ of its steps, and their means over what `smooth` (L lr/(1 − β)) remembers, over the
+    second half, and at the very end; None where the schedule has no such horizon."""
+    try:
+        steps = path.shape(horizon) * path.unit(horizon)
+    except InputError:
+        return None
+    steps = np.trim_zeros(steps, "b")
+    if not steps.size:
+        return float(horizon), 0.0, 0.0, 0.0, 0.0
+    remembered = max(1, int(np.searchsorted(np.cumsum(steps[::-1]) * smooth, 1.0)))
+    half = steps[len(steps) // 2 :].mean()
+    return (
+        float(horizon),
+        float(steps.sum()),
+        float(steps[-remembered:].mean()),
+        float(half),
+        float(steps[-1]),
+    )
+
+
+def _plateau(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
+    """Of a schedule that ends on a step that does not go to zero: it stalls there, once it has felt it."""
+    steps = _steps(path, lrs, 0)
+    below = np.flatnonzero(steps > 2 * steps[-1])
+    felt = float(steps[below[-1] + 1 :].sum() if below.size else steps.sum()) / (1 - path.momentum)
+    lam = np.asarray(path.row.problem.law.eigenvalues) if risk is not None else _without_law(path.row.problem)
+    short = lam * felt < SETTLED
+    if not short.any() or (risk is not None and _may_stay(path, lrs, risk, short)):
+        return
+    yield Reason(
+        f"the schedule ends on {steps[-1] / steps.max():.2g} of its largest step at every horizon, where "
+        f"the risk "
+        f"will stall, and has not felt it yet: Σ λη over its last steps is {float(lam.min()) * felt:.2g} "
+        f"at the "
+        f"shortest horizon, and must be {SETTLED:g}"
+    )
+
+
+def _whole_numbers(value: object) -> Iterator[tuple[str, int]]:
+    """The durations, milestones and starts in updates that a schedule has, wherever in it."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return
+    for field in fields(value):
+        content = getattr(value, field.name)
+        for part in content if isinstance(content, tuple) else (content,):
+            if isinstance(part, int) and not isinstance(part, bool):
+                yield field.name, part
+            else:
+                yield from _whole_numbers(part)
 
 
 def _change(path: Path, times: Array, k: int) -> float:
     """When the local exponent changes between the times k and k + 2: at a jump of the multipliers, if there
     is one."""
-    if not path.anytime:
-        return float(times[k + 1])
-    schedule, last = open_part(path.row.schedule), int(path.times[-1])
-    steps = np.diff(_far_sums(schedule, last))  # type: ignore[arg-type]  # schedules are frozen
+    steps = np.diff(_far_sums(open_part(path.row.schedule), path.times[-1]))  # type: ignore[arg-type]  # frozen
     low, high = int(times[k]), min(int(times[k + 2]), len(steps))
     with np.errstate(divide="ignore", invalid="ignore"):
         jumps = np.abs(np.diff(np.log(steps[low - 1 : high])))
@@ -289,21 +456,13 @@ def _change(path: Path, times: Array, k: int) -> float:
 
 
 def _means(path: Path) -> tuple[Array, Array]:
-    """Times (4 + k,) that grow by a factor, and the mean of the multipliers about each: in the four parts of
-    the window and beyond it along a trajectory, of whole horizons otherwise."""
-    schedule = open_part(path.row.schedule)
-    first, last = float(path.times[0]), int(path.times[-1])
-    factor = (last / first) ** 0.25
-    if not path.anytime:
-        wanted = first * factor ** np.arange(0, 5)
-        near = [int(path.times[np.abs(np.log(path.times / t)).argmin()]) for t in wanted]
-        points = np.unique(near)
-        return points.astype(np.float64), np.array([multipliers(schedule, int(t)).mean() for t in points])
-    sums = _far_sums(schedule, last)  # type: ignore[arg-type]  # schedules are frozen
-    edges = np.rint(first * factor ** np.arange(0, 30)).astype(np.int64)
-    edges = np.unique(
-        np.append(edges[edges < last], [last, *edges[(edges > 1.5 * last) & (edges < len(sums))]])
-    )
+    """Times that grow by a factor, in the four parts of the window and beyond it, and the mean of the
+    multipliers about each."""
+    first, last = path.times[0], path.times[-1]
+    sums = _far_sums(open_part(path.row.schedule), last)  # type: ignore[arg-type]  # schedules are frozen
+    grid = first * (last / first) ** (np.arange(0, 30) / 4)
+    grid = np.rint(grid[grid < len(sums) - 1])
+    edges = np.unique([*grid[grid < last], last, *grid[grid > 1.5 * last]]).astype(np.int64)
     means = np.diff(sums[edges]) / np.diff(edges)
     return np.sqrt(edges[1:] * edges[:-1].astype(np.float64)), means
 
@@ -321,26 +480,19 @@ def _far_sums(schedule: Schedule, horizon: int) -> Array:
 
 
 def _far_mixing(path: Path) -> Array:
-    """The mixing weights beyond the horizon, where the schedule goes on."""
-    horizon = int(path.times[-1])
-    try:
-        return path.mixing(max(horizon, min(100 * horizon, FAR)))
-    except InputError:
-        return path.mixing(horizon)
+    """The mixing weights beyond the horizon; an anytime average does not look at the steps."""
+    horizon = path.times[-1]
+    known = max([horizon, *(value for _, value in _whole_numbers(path.row.averaging))])
+    far = max(horizon, min(100 * horizon, FAR), min(2 * known, 10 * FAR))
+    return np.asarray(path.row.averaging(np.ones(far)))
 
 
 # Helpers
 
 
-def _horizon(needed: float) -> str:
-    """What to ask for, and whether it can be had."""
-    beyond = f", more than the {order(MAX_HORIZON)} that can be run" if needed > MAX_HORIZON else ""
-    return f"a horizon of about {order(needed)}{beyond}"
-
-
 def _steps(path: Path, lrs: Array, k: int) -> Array:
     """The steps up to point k, in absolute terms."""
-    t = int(path.times[k])
+    t = path.times[k]
     return float(lrs[k]) * path.unit(t) * path.shape(t)
 
 
@@ -354,7 +506,7 @@ def _progress(path: Path, lrs: Array, eigenvalue: float) -> Array:
     """Σ min(λη/(1 − β), 1 − √β) up to each point (K,)."""
     if path.anytime and np.all(lrs == lrs[0]):
         total = np.cumsum(_settling(path, _steps(path, lrs, -1), eigenvalue))
-        return np.asarray(total[path.times - 1])
+        return np.asarray(total[np.array(path.times) - 1])
     return np.array([_settling(path, _steps(path, lrs, k), eigenvalue).sum() for k in range(len(lrs))])
 
 
@@ -363,19 +515,12 @@ def _ratio(part: Array, risk: Array) -> Array:
         return np.where(risk > 0, part / risk, 0.0)
 
 
-def _growth(path: Path, sums: Array) -> float:
-    """The power of t by which `sums` grow late in the window."""
-    late = path.times >= math.sqrt(path.times[0] * path.times[-1])
-    weights = slope_weights(path.times[late])
-    return float(weights @ np.log(np.maximum(sums[late], 1e-300)))
-
-
-def _when(level: float, times: NDArray[np.int64], sums: Array) -> float | None:
+def _when(level: float, times: tuple[int, ...], sums: Array) -> float | None:
     """When the increasing `sums` reach `level`: interpolated, or extrapolated by the late power law."""
     x, y = np.log(times), np.log(np.maximum(sums, 1e-300))
     if y[0] <= np.log(level) <= y[-1]:
         return float(np.exp(np.interp(np.log(level), y, x)))
     late = x >= (x[0] + x[-1]) / 2
-    growth = float(slope_weights(times[late]) @ y[late])
+    growth = float(slope_weights(np.exp(x[late])) @ y[late])
     exponent = x[-1] + (np.log(level) - y[-1]) / growth if growth > 0 else np.inf
     return float(np.exp(exponent)) if exponent < np.log(LATE) else None

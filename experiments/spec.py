@@ -810,7 +810,11 @@ def claim_faults(spec: Spec, claim: Claim) -> list[str]:
         return faults
     rows = list(select(spec, claim.select))
     if claim.against is not None:
-        rows += [counterpart(claim, row) for row in rows]
+        others = [counterpart(claim, row) for row in rows]
+        if any("tuned" in (row.lr, other.lr) for row, other in zip(rows, others, strict=True)):
+            rows = [replace(row, lr="tuned") for row in (*rows, *others)]  # a comparison is exact or by runs
+        else:
+            rows += others
     for row in rows:
         faults += _row_faults(spec, claim, row)
     return list(dict.fromkeys(faults))
@@ -843,7 +847,7 @@ def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
                 'depend on the run; say regime = "window"'
             )
     if row.lr == "tuned":
-        faults += _tuned_faults(spec, claim, row)
+        faults += tuned_faults(spec, row, claim)
     if claim.kind == "fraction" or row.problem.law is None or closed:
         needed = minimum_runs(claim) * (2 if row.lr == "best" else 1)
         if spec.runs < needed:
@@ -857,14 +861,16 @@ def _row_faults(spec: Spec, claim: Claim, row: Selector) -> list[str]:
     return faults
 
 
-def _tuned_faults(spec: Spec, claim: Claim, row: Selector) -> Iterator[str]:
-    """Only an exact risk can be minimised over the learning rate itself."""
-    if claim.kind == "fraction" or not claim.quantity.startswith("risk"):
+def tuned_faults(spec: Spec, row: Selector, claim: Claim | None = None) -> Iterator[str]:
+    """Why lr = "tuned" cannot be had of a curve: only an exact risk can be minimised over lr itself."""
+    if claim is not None and claim.kind == "fraction":
+        yield 'lr = "tuned" minimises the exact risk, and a fraction is one of runs; say lr = "best"'
+    elif claim is not None and not claim.quantity.startswith("risk"):
         yield f'lr = "tuned" minimises the exact risk, and the claim is of {claim.quantity}; say lr = "best"'
     elif row.problem.law is None or not isinstance(row.schedule, Schedule):
         what = repr(row.problem) if row.problem.law is None else repr(row.schedule)
         yield f'lr = "tuned" minimises the exact risk, and {what} has none; say lr = "best"'
-    elif claim.at is not None and not spec.anytime(row.schedule, row.averaging):
+    elif claim is not None and claim.at is not None and not spec.anytime(row.schedule, row.averaging):
         yield (
             f'lr = "tuned" with at = {claim.at}: {row.schedule!r}, {row.averaging!r} is not anytime, so its '
             "best lr is that of a whole horizon; claim horizon instead"

@@ -157,6 +157,63 @@ def test_best_is_the_smallest_exact_risk_at_each_time(exact: Results) -> None:
     assert_same(over_horizons, evidence.fit_exact(HORIZONS, last, minimum=evidence.MIN_HORIZONS))
 
 
+def test_a_best_at_an_edge_is_undecided_and_names_the_value_to_add(tmp_path: Path) -> None:
+    """Followed, the advice ends: the grid then holds its best inside, and the verdict is that of the tuned
+    lr."""
+    grid: tuple[float, ...] = (0.5, 1.0)
+    claim = Claim(
+        "",
+        Selector(schedule=CONSTANT, averaging=Last(), lr="best"),
+        kind="value",
+        value=0.0,
+        relation="at_least",
+    )
+    for step in range(20):
+        spec = replace(EXACT, lr=grid, horizons=(1000,), schedules=(CONSTANT,), averagings=(Last(),), runs=1)
+        results = computed(spec, tmp_path / str(step))
+        (judgement,) = verdict(results, claim)
+        found = judgement.rows[0].verdict
+        if judgement.status == "supported":
+            break
+        assert judgement.status == "undecided"
+        assert "smallest of the grid" in found.reason
+        grid = (float(found.reason.split("add ")[1].split(",")[0]), *grid)
+    assert judgement.status == "supported"
+    (tuned,) = verdict(results, replace(claim, select=replace(claim.select, lr="tuned")))
+    best, least = judgement.rows[0], tuned.rows[0]
+    assert isinstance(best.verdict.evidence, Estimate)
+    assert isinstance(least.verdict.evidence, Estimate)
+    assert 1 <= best.verdict.evidence.value / least.verdict.evidence.value < 1.5
+    assert best.lrs[0].endswith("(best)")
+    assert least.lrs[0].endswith("(tuned)")
+
+
+def test_tuned_is_the_same_whatever_the_grid(exact: Results, tmp_path: Path) -> None:
+    other = computed(replace(EXACT, lr=(0.02,), horizons=HORIZONS, runs=1), tmp_path)
+    select = Selector(schedule=Linear(), averaging=Last(), lr="tuned")
+    asked = [
+        Claim("", select, kind="ratio", against=Selector(schedule=CONSTANT, averaging=Uniform()), value=1.0),
+        Claim("", select, rate=Rate.parse("t^-1"), regime="window"),
+        Claim("", replace(select, schedule=C_SQRT_T), rate=Rate.parse("t^-1"), regime="window"),
+    ]
+    one, two = (evidences(verdict(results, *asked)) for results in (exact, other))
+    for first, second in zip(one, two, strict=True):
+        assert second is not None
+        assert_same(first, second)
+    ratio = verdict(exact, asked[0])[0].rows[0]
+    assert [side.schedule for side in ratio.sides] == [Linear(), CONSTANT]
+    assert all(text.endswith("(tuned)") for text in ratio.lrs)
+
+
+def test_tuned_is_refused_where_there_is_no_exact_risk() -> None:
+    tuned = Claim("", replace(PLAIN, lr="tuned"), kind="value", value=1.0)
+    assert any('say lr = "best"' in fault for fault in claim_faults(SAMPLED, tuned))
+    at = Claim("", Selector(schedule=Linear(), averaging=Last(), lr="tuned"), kind="value", value=1.0, at=0)
+    assert any("claim horizon instead" in fault for fault in claim_faults(EXACT, at))
+    share = replace(tuned, select=replace(at.select, schedule=CONSTANT), kind="fraction", worse_than=1.0)
+    assert any("minimises the exact risk" in fault for fault in claim_faults(EXACT, share))
+
+
 def test_divergence_refutes_and_is_no_crash(exact: Results) -> None:
     (judgement,) = verdict(exact, rate("t^-1/2", CONSTANT, Last(), 5.0))
     assert judgement.status == "refuted"

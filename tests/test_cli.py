@@ -521,3 +521,40 @@ def test_a_closed_loop_is_previewed_without_its_factor(shell: Shell) -> None:
     said = shell("preview", "ReduceLROnPlateau(schedule=Linear())", "--horizon", "100")
     assert said.code == 0
     assert "a closed loop: these steps, times a factor" in said.out
+
+
+def test_the_calibration_is_printed_and_written(shell: Shell, tmp_path: Path) -> None:
+    said = shell("calibrate", "--cases", "1", "--out", str(tmp_path / "table.md"))
+    assert said.code in (0, 1)  # of so few curves one may miss an aim
+    assert "smooth breaks, runs" in said.out
+    assert "not promised" in said.out
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").startswith("| family |")
+    for wrong, told in (
+        (("--cases", "0"), "--cases is 0; give at least 1"),
+        (("--seed", "-1"), "--seed is -1; give at least 0"),
+        (("--cases", "1", "--out", str(tmp_path / "no" / "table.md")), "name another file"),
+    ):
+        refused = shell("calibrate", *wrong)
+        assert (refused.code, told in refused.err) == (2, True)
+
+
+def test_both_sides_of_a_comparison_and_their_lrs_are_named(shell: Shell) -> None:
+    """In the table and in the reasons, the tuned and the best as chosen; a misspelt one is refused."""
+    Path("pair.toml").write_text(
+        FILE.replace(
+            'rate = "t^-1/2"', 'lr = "tuned"\nagainst = {schedule = "Constant()", lr = 0.5}\nvalue = 1.0'
+        )
+        + 'relation = "at_most"\n',
+        encoding="utf-8",
+    )
+    assert shell("run", "pair.toml").code == 0
+    said = shell("verdict", "pair.toml")
+    assert said.code == 0
+    assert " (tuned) over Constant(), lr 0.5" in said.out
+    report = (Path("results") / "pair" / "report.md").read_text(encoding="utf-8")
+    assert "InversePower(0.5), lr " in report
+    assert " (tuned) over Constant(), lr 0.5 |" in report
+    Path("pair.toml").write_text(FILE.replace("rate =", 'lr = "tunde"\nrate ='), encoding="utf-8")
+    refused = shell("run", "pair.toml")
+    assert refused.code == 2
+    assert 'did you mean "tuned"?' in refused.err

@@ -112,7 +112,7 @@ def test_a_mean_of_infinite_variance_decides_nothing_and_says_how_many_runs() ->
     samples = np.random.default_rng(3).exponential(1.0, 64)
     heavy = mean_estimate(samples, tail_index=1.25)
     assert "variance is infinite" in heavy.doubt
-    assert "1e5 runs" in heavy.doubt
+    assert "after about 1e5" in heavy.doubt
     assert judge_value(heavy, 100.0, 0.0, "at_most").status == "undecided"
     assert not mean_estimate(samples, tail_index=2.0).doubt
     ratio = ratio_estimate(samples, samples[::-1], paired=False, tail_index=1.5)
@@ -143,7 +143,7 @@ def test_below_the_floor_numbers_are_known_as_at_most_that() -> None:
     assert judge_value(tiny, 1e-20, 0.0, "equals").status == "undecided"
     both = exact_ratio(1e-20, 2e-20, 1e-14, 1e-14)
     assert judge_value(both, 0.5, 0.1).status == "undecided"
-    assert "both sides" in both.doubt
+    assert "nothing more is known" in both.doubt
     above = exact_ratio(1e-20, 1e-3, 1e-14, 1e-14)
     assert judge_value(above, 0.1, 0.0, "at_most").status == "supported"
     assert judge_value(above, 1e-17, 0.0, "at_least").status == "undecided"
@@ -209,7 +209,9 @@ def test_ratio_intervals_cover_and_pairing_sharpens() -> None:
 
 def test_ratio_edges() -> None:
     ones = np.ones(64)
-    assert ratio_estimate(ones, 2 * ones, paired=True) == Estimate(0.5, 0.5, 0.5, exact=False, runs=64)
+    same = ratio_estimate(ones, 2 * ones, paired=True)
+    assert same.low < same.value == 0.5 < same.high
+    assert same.high - same.low < 1e-11
     assert ratio_estimate(ones, 2 * ones, paired=False).value == 0.5
     one = np.append(ones[1:], np.inf)
     for above, below in ((one, ones), (ones, one)):  # no number, and no ratio of 0
@@ -218,6 +220,7 @@ def test_ratio_edges() -> None:
         assert "1 of 64 runs diverged" in diverged.doubt
     assert (exact_ratio(np.inf, 1.0).value, exact_ratio(1.0, 0.0).value) == (np.inf, np.inf)
     assert (exact_ratio(1.0, np.inf).value, exact_ratio(1.0, 4.0).label) == (0.0, "exact")
+    assert "diverged" in exact_ratio(1.0, np.inf).doubt
     with pytest.raises(InputError, match="claims is 0"):
         ratio_estimate(ones, ones, paired=False, claims=0)
     for above, below in ((0 * ones, 0 * ones), (0 * ones, ones), (ones, 0 * ones)):

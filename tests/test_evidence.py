@@ -380,7 +380,7 @@ def test_too_early_is_undecided_unless_the_claim_is_of_the_window() -> None:
 
 
 def test_undecided_says_what_would_decide() -> None:
-    fit = replace(a_fit(0.5, 0.5), exact=False, half_width=0.1, runs=64, late=(0.5, 0.1))
+    fit = replace(a_fit(0.5, 0.5), exact=False, half_width=0.1, runs=64, late=((0.5, 0.1), (0.5, 0.2)))
     runs = judge_rate(fit, Rate(0.5), "equals").reason
     assert "more runs would narrow it: about 480" in runs  # 1.2 · 64 (0.1/0.04)²
     moving = fitted(fit_exact(TIMES, (1 + 40 * TIMES**-0.5) / TIMES))

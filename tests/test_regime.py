@@ -19,17 +19,28 @@ from problems.quadratic import Quadratic
 from problems.regression import StreamingLeastSquares, TableLeastSquares
 from problems.spectra import Given, LogUniform, PowerLaw
 from theory import (
+    Clip,
     Constant,
+    Cosine,
     ExponentialMovingAverage,
+    Geometric,
     InversePower,
     Last,
     Linear,
     MultiStep,
+    OneCycle,
+    Polynomial,
+    PolynomialDecay,
     Rate,
+    Scaled,
+    Stages,
+    Step,
     Tail,
+    Then,
     Triangular,
     Uniform,
     Warmup,
+    Within,
 )
 from theory.averaging import Averaging, StochasticWeightAveraging
 from theory.schedules import Exponential, Schedule
@@ -54,7 +65,7 @@ def premature(
     along = spec.anytime(schedule, averaging)
     times = np.array(spec.times(spec.longest) if along else horizons)
     times = times[times >= spec.longest / 100]
-    path = Path(spec, Selector(problem, method, schedule, averaging, lr), times, along)
+    path = Path.of(spec, Selector(problem, method, schedule, averaging, lr), times)
     lrs = np.full(len(times), lr)
     risk = path.risk(lrs) if problem.law is not None else None
     return regime.premature(path, lrs, risk) or ""
@@ -149,6 +160,72 @@ def test_where_the_regime_is_there_nothing_is_asked(reason: str) -> None:
 )
 def test_each_condition_is_missed_by_a_file_that_fails_it(reason: str, told: str) -> None:
     assert told in reason
+
+
+NARROW = Quadratic(LogUniform(dim=5, condition_number=3.0), noise=Gaussian(sd=1.0))
+TEN = tuple(int(t) for t in np.geomspace(1000, 100_000, 10))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        OneCycle(),
+        Linear(final=1e-3),
+        Linear(final=1e-2),
+        Cosine(final=1e-3),
+        Geometric(1e-6),
+        Geometric(1e-4),
+        Clip(Linear(), low=3e-4),
+        Step(0.1, 0.3),
+        Then(Constant(), Scaled(Constant(), 1e-3), at=0.9),
+    ],
+    ids=repr,
+)
+def test_a_schedule_that_ends_on_a_small_step_stalls_there_in_the_end(schedule: Schedule) -> None:
+    """T → ∞ is t^0, whatever rate the window shows before the last step is felt."""
+    told = premature(schedule, None, TEN, NARROW, lr=0.15)
+    assert "will stall" in told or "no exponent of the horizon yet" in told
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [Linear(), Polynomial(2.0), Cosine(), Constant(), Stages(), Warmup(C_SQRT_T, length=0.05)],
+    ids=repr,
+)
+def test_schedules_of_the_horizon_that_have_an_exponent_may_be_claimed(schedule: Schedule) -> None:
+    horizons = tuple(3 * t for t in TEN)
+    assert premature(schedule, Tail(0.5) if schedule == Constant() else None, horizons, NARROW, lr=0.4) == ""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "averaging", "horizon", "told"),
+    [
+        (C_SQRT_T, Tail(0.999), TEN, "memories of the iterate"),
+        (Constant(), PolynomialDecay(1e6), 100_000, "memories of the iterate"),
+        (InversePower(0.9), Uniform(), 100_000, "memories of the iterate"),
+        (InversePower(0.5, timescale=1e9), Last(), 100_000, "grows ever faster"),
+        (Exponential(1 - 1e-8), Uniform(), 100_000, "grows ever faster"),
+        (Then(C_SQRT_T, Constant(), at=20_000_000), Last(), 1_000_000, "at = 20000000"),
+        (Within(C_SQRT_T, length=10_000_000), Last(), 300_000, "length = 10000000"),
+        (Clip(C_SQRT_T, low=1e-4), Last(), 1_000_000, "never fall below 0.0001"),
+        (C_SQRT_T, Tail(20_000_000), 1_000_000, "the average starts at t = 20000000"),
+    ],
+)
+def test_what_comes_after_the_window_is_seen(
+    schedule: Schedule, averaging: Averaging, horizon: int | tuple[int, ...], told: str
+) -> None:
+    assert told in premature(schedule, averaging, horizon, NARROW)
+
+
+def test_a_slow_direction_whose_part_grows_does_not_stay_small() -> None:
+    slow = Quadratic(Given((1.0, 1e-4)), noise=Gaussian(sd=1.0, covariance="hessian"), initial=(1.0, 0.0))
+    schedule = InversePower(1.0, timescale=10.0)
+    assert "Σ λη" in premature(schedule, horizon=1_000_000, problem=slow, lr=0.2, unit="1/L")
+
+
+@pytest.mark.parametrize("horizon", [3_800_000, 10_000_000])
+def test_long_horizons_are_looked_at_without_a_crash(horizon: int) -> None:
+    assert premature(C_SQRT_T, horizon=horizon, problem=Quadratic(Given((1.0,)), noise=Gaussian(1.0))) == ""
 
 
 def test_a_power_laws_tail_may_stay_unsettled() -> None:

@@ -13,7 +13,7 @@ from problems.problem import Problem, critical_lr
 from problems.quadratic import Quadratic
 from problems.regression import StreamingLeastSquares, TableLeastSquares
 from problems.spectra import Given, LogUniform
-from theory import Constant, InversePower, Last, Linear, Uniform
+from theory import Constant, InversePower, Last, Linear, Scaled, Silver, Uniform
 from theory.averaging import Averaging
 from theory.schedules import Schedule
 
@@ -30,8 +30,7 @@ def path(
 ) -> Path:
     method = method or SGD()
     spec = Spec((problem,), (schedule,), (1.0,), unit, tuple(times), 1, averagings=(averaging,))
-    along = spec.anytime(schedule, averaging)
-    return Path(spec, Selector(problem, method, schedule, averaging, "tuned"), np.array(times), along)
+    return Path.of(spec, Selector(problem, method, schedule, averaging, "tuned"), times)
 
 
 @pytest.mark.parametrize("schedule", [Constant(), InversePower(0.5), Linear()])
@@ -43,8 +42,8 @@ def path(
 def test_no_rate_of_a_fine_grid_is_better(problem: Problem, schedule: Schedule, averaging: Averaging) -> None:
     curve = path(problem, schedule, averaging, [30, 300, 1000])
     lrs, risk = tune(curve)
-    grid = np.geomspace(1e-5, 1.0, 2000) * curve.largest_stable() * (1 - 1e-9)
-    every = curve.risks(grid)
+    grid = np.geomspace(1e-5, 100.0, 3000) * curve.largest_stable()
+    every = np.maximum(curve.risks(grid), curve.floors(grid))
     assert np.all(risk <= every.min(axis=0) * (1 + 1e-9))
     spacing = float(np.log(grid[1] / grid[0]))
     assert np.abs(np.log(lrs / grid[every.argmin(axis=0)])).max() < spacing + TUNED
@@ -78,14 +77,37 @@ def test_units_and_momentum(unit: LrUnit) -> None:
     assert tune(curve)[0] * curve.unit(500) == pytest.approx(absolute, rel=2e-4)
     heavy = path(NOISY, Constant(), Last(), [2], HeavyBall(0.9), unit)
     assert heavy.largest_stable() * heavy.unit(2) == pytest.approx(critical_lr(NOISY, 0.9))
-    assert tune(heavy)[0][0] <= heavy.largest_stable()
+    assert tune(heavy)[0][0] > 0
 
 
-def test_where_the_largest_stable_rate_is_best_it_is_returned() -> None:
-    """One update of a flat direction next to a steep one that starts at its minimum."""
+def test_the_best_rate_may_lie_far_above_the_largest_stable_constant_one() -> None:
+    """One update of a flat direction next to a steep one that starts at its minimum; c/t; steps of
+    acceleration."""
     flat = Quadratic(Given((1.0, 0.01)), NoNoise(), (0.0, 1.0))
-    curve = path(flat, Constant(), Last(), [1])
-    assert tune(curve)[0][0] == pytest.approx(curve.largest_stable(), rel=1e-6)
+    assert tune(path(flat, Constant(), Last(), [1]))[0][0] == pytest.approx(100.0, rel=1e-4)
+    noisy = Quadratic(LogUniform(dim=10, condition_number=100.0), noise=Gaussian(sd=0.1))
+    decaying = path(noisy, InversePower(1.0), Last(), [1000])
+    assert tune(decaying)[0][0] > 5 * decaying.largest_stable()
+    smooth = Quadratic(LogUniform(dim=10, condition_number=30.0), NoNoise())
+    silver = path(smooth, Silver(), Last(), [31])
+    assert tune(silver)[1][0] <= silver.risks(np.array([1.0]))[0, 0]
+
+
+def test_where_no_step_is_taken_any_rate_does() -> None:
+    still = path(NOISY, Scaled(Constant(), 0.0), Last(), [10])
+    assert tune(still)[1] == pytest.approx(NOISY.start_risk)
+
+
+def test_an_average_that_has_cancelled_is_known_as_no_more_than_that() -> None:
+    """An iterate that overshoots by a factor 10^9 first: the average's moments cancel, and the floor says
+    so."""
+    one = Quadratic(Given((1.0,)), noise=Gaussian(sd=0.1), initial=(1.0,))
+    lrs = np.array([0.5, 30.0])
+    curve = path(one, InversePower(1.0), Uniform(), [100])
+    floors = curve.floors(lrs)[:, 0]
+    assert floors[0] == 0
+    truth = 5.0495e-05  # by 80 digits
+    assert abs(curve.risks(lrs)[1, 0] - truth) < floors[1]
 
 
 def test_horizons_share_their_work_and_change_nothing() -> None:
