@@ -36,7 +36,7 @@ from theory.arrays import Array, record_times
 from theory.averaging import Averaging, ExponentialMovingAverage, Last, Tail, Uniform
 from theory.combine import Warmup
 from theory.rates import Rate
-from theory.schedules import Constant, InversePower, MultiStep, Schedule, multipliers
+from theory.schedules import Constant, InversePower, MultiStep, Polynomial, Schedule, multipliers
 
 RUNS = 64
 TRUE_REFUTED, FALSE_SUPPORTED, HONEST_UNDECIDED = 0.05, 0.01, 0.10
@@ -179,8 +179,13 @@ def _judged(curve: Curve, rng: Generator) -> Iterator[tuple[bool, Status]]:
 
 
 def _fit(curve: Curve, log_power: float) -> Fit | NoFit:
-    fit = evidence.fit_exact if curve.risk.ndim == 1 else evidence.fit_trajectories
-    return fit(curve.times, curve.risk, log_power=log_power, floor=curve.floor)
+    if curve.risk.ndim == 2:
+        return evidence.fit_trajectories(curve.times, curve.risk, log_power=log_power, floor=curve.floor)
+    few = len(curve.times) < evidence.MIN_RECORDS
+    minimum = evidence.MIN_HORIZONS if few else evidence.MIN_RECORDS
+    return evidence.fit_exact(
+        curve.times, curve.risk, log_power=log_power, minimum=minimum, floor=curve.floor
+    )
 
 
 def _synthetic(
@@ -383,6 +388,30 @@ def _settled(runs: int) -> Callable[[Generator], Iterator[tuple[bool, Status]]]:
     return judged
 
 
+def _over_horizons(rng: Generator) -> Iterator[tuple[bool, Status]]:
+    """Schedules of the horizon: (1 − p)^k leaves the last iterate at T^-k/(k + 1), for the steps over its
+    memory at the end are T^-k/(k + 1); one that ends above zero stalls, however small its end; and half of a
+    constant run averages to 1/T."""
+    kappa, dim = float(rng.uniform(1.1, 30)), int(rng.integers(2, 20))
+    problem = Quadratic(
+        LogUniform(dim=dim, condition_number=kappa), noise=Gaussian(sd=float(10 ** rng.uniform(-2, 1)))
+    )
+    power = float(rng.choice([1.0, 2.0, 3.0]))
+    final = float(rng.choice([0.0, 10 ** rng.uniform(-7, 0)]))
+    schedule: Schedule = Polynomial(power, final=final)
+    averaging: Averaging = Last()
+    truth = Rate(0.0 if final else power / (power + 1))
+    if rng.random() < 0.25:
+        schedule, averaging, truth = Constant(), Tail(float(rng.uniform(0.2, 0.8))), Rate(1.0)
+    lr, longest = float(10 ** rng.uniform(-1.5, -0.1)), 10 ** rng.uniform(4, 5)
+    horizons = tuple(int(t) for t in np.geomspace(longest / 90, longest, 10))
+    spec = Spec((problem,), (schedule,), (lr,), "critical", horizons, 1, averagings=(averaging,))
+    path = Path.of(spec, Selector(problem, SGD(), schedule, averaging, lr), horizons)
+    lrs = np.full(len(horizons), lr)
+    risk = path.risk(lrs)
+    yield from _judged(_of_path(path, lrs, risk, risk, truth), rng)
+
+
 def _path(
     problem: Quadratic, method: Method, schedule: Schedule, averaging: Averaging, lr: float, horizon: int
 ) -> tuple[Path, Array]:
@@ -483,6 +512,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("quadratics", "exact risk, textbook rates, any regime", _quadratic),
     Family("quadratics, settled", "exact risk, textbook rates, long settled", _settled(0)),
     Family("quadratics, runs", f"the same, {RUNS} runs of 10 to 30 dimensions", _settled(RUNS)),
+    Family("horizons", "exact risk of schedules that know the horizon", _over_horizons),
     Family("few seeds", "means and ratios of 5, skewness 0 to 2", _numbers(MIN_SEEDS, _skewed)),
     Family("few rows", "errors of 5 seeds on 20 to 200 rows", _few_rows),
     Family("heavy tails", f"means and ratios of {RUNS} under Student-t noise", _numbers(RUNS, _heavy)),

@@ -228,7 +228,7 @@ def _rate(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     found = evidence.judge_rate(
         fit, claim.rate, claim.relation, asked_margin=claim.margin, premature=early, window_only=in_window
     )
-    found = _unless_edge(replace(found, notes=(*found.notes, *notes)), read)
+    found = _unless_edge(replace(found, notes=(*found.notes, *notes)), row, read)
     drawn = read.values[0] if exact else estimates.mean_of_runs(read.values)
     return Row((row,), (read.chosen(row),), found, tuple(read.times.tolist()), tuple(drawn.tolist()))
 
@@ -269,7 +269,7 @@ def _value(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
     found = estimates.judge_value(
         _estimate(results.spec, claim, row, read, shared), claim.value, claim.tolerance, claim.relation
     )
-    return Row((row,), (read.chosen(row),), _unless_edge(found, read))
+    return Row((row,), (read.chosen(row),), _unless_edge(found, row, read))
 
 
 def _estimate(spec: Spec, claim: Claim, row: Selector, read: "_Read", shared: int) -> Estimate:
@@ -332,7 +332,7 @@ def _ratio(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
 
 def _compared(row: Selector, other: Selector, above: "_Read", below: "_Read", found: Verdict) -> Row:
     lrs = above.chosen(row), below.chosen(other)
-    return Row((row, other), lrs, _unless_edge(_unless_edge(found, above), below))
+    return Row((row, other), lrs, _unless_edge(_unless_edge(found, row, above), other, below))
 
 
 def _fraction(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
@@ -345,7 +345,7 @@ def _fraction(results: Results, claim: Claim, row: Selector, shared: int) -> Row
         worse = 0.0 if claim.worse_than is None else claim.worse_than
         unclear = np.zeros(len(runs), dtype=bool) if worse >= floor else runs < floor
         found = _fraction_worse(claim, runs > worse, unclear, shared)
-        return Row((row,), (read.chosen(row),), _unless_edge(found, read))
+        return Row((row,), (read.chosen(row),), _unless_edge(found, row, read))
     other = counterpart(claim, row)
     below = _final(results, claim, other, exact=False)
     together = min(len(runs), len(below.values))
@@ -363,8 +363,11 @@ def _fraction_worse(
     return estimates.judge_value(estimate, claim.value, claim.tolerance, claim.relation)
 
 
-def _unless_edge(found: Verdict, read: "_Read") -> Verdict:
+def _unless_edge(found: Verdict, row: Selector, read: "_Read") -> Verdict:
     """Undecided where the best lr lies at an edge of the grid: another grid would give another verdict."""
+    if row.lr == "best" and len(read.values) > 1:
+        note = "half of the runs chose the lr, and the other half judged: of advice on runs take twice"
+        found = replace(found, notes=(*found.notes, note))
     if not read.edge:
         return found
     return replace(found, status="undecided", reason=f"{read.edge}; with this grid: {found.reason}")

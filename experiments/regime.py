@@ -62,11 +62,11 @@ def premature(path: Path, lrs: Array, risk: Array | None) -> str | None:
         *(_along(path) if path.anytime else _over_horizons(path, lrs, risk)),
         *_averaging(path, lrs, risk),
     ]
-    if not any("converges" in reason.text for reason in reasons):
-        reasons += _directions(path, lrs, risk)
+    unsettled = [] if any("converges" in r.text for r in reasons) else list(_directions(path, lrs, risk))
+    reasons += unsettled
     law = path.row.problem.law
     if risk is not None and law is not None and has_noise(law):
-        reasons += _start(path, lrs, risk, law)
+        reasons += _start(path, lrs, risk, law, not unsettled)
     known = [reason.horizon for reason in reasons if reason.horizon is not None]
     told = "; ".join(map(str, reasons))
     return f"{told}; all of it takes about {order(max(known))}" if len(known) > 1 else told or None
@@ -210,7 +210,7 @@ def _power_law(path: Path, lrs: Array, risk: Array, lam: Array) -> str | None:
 # (b) the start
 
 
-def _start(path: Path, lrs: Array, risk: Array, law: Law) -> Iterator[Reason]:
+def _start(path: Path, lrs: Array, risk: Array, law: Law, settled: bool) -> Iterator[Reason]:
     share = _ratio(path.risk(lrs, without_noise(law)), risk)
     if share.max() <= SHARE:
         return
@@ -222,7 +222,11 @@ def _start(path: Path, lrs: Array, risk: Array, law: Law) -> Iterator[Reason]:
     falls = share[-1] < share[0]
     needed = _when(1 / SHARE, path.times, 1 / np.maximum(share, 1e-300)) if falls else None
     if needed is None:
-        text += ", which no horizon that can be run reaches while it does not decay faster than the rest"
+        text += (
+            ", which no horizon that can be run reaches, for it does not decay faster than the rest"
+            if settled
+            else "; when it will be can be told once that holds"
+        )
     yield Reason(text, None if needed is None else WINDOW * needed)
 
 
@@ -321,7 +325,7 @@ def _along(path: Path) -> Iterator[Reason]:
         return
     moves = np.diff(alpha)
     if alpha.max() - alpha.min() > MAX_MARGIN:
-        near = _change(path, edges, int(np.abs(moves).argmax()))
+        near, jumps = _change(path, edges, int(np.abs(moves).argmax()))
         later = ", later than the window" if near > path.times[-1] else ""
         text = (
             "the steps are not yet in their own asymptote: their local exponent runs from "
@@ -329,7 +333,7 @@ def _along(path: Path) -> Iterator[Reason]:
             f"most near t = "
             f"{order(near)}{later}"
         )
-        yield Reason(text, WINDOW * near)
+        yield Reason(text, WINDOW * near * (2 if jumps else 10))
     elif np.all(np.abs(moves) > CREEP) and np.all(moves[1:] / moves[:-1] > 1.5):
         yield Reason(
             f"the steps' own exponent is {alpha[-1]:.2g} in the end and grows ever faster: its asymptote "
@@ -444,7 +448,7 @@ def _whole_numbers(value: object) -> Iterator[tuple[str, int]]:
                 yield from _whole_numbers(part)
 
 
-def _change(path: Path, times: Array, k: int) -> float:
+def _change(path: Path, times: Array, k: int) -> tuple[float, bool]:
     """When the local exponent changes between the times k and k + 2: at a jump of the multipliers, if there
     is one."""
     steps = np.diff(_far_sums(open_part(path.row.schedule), path.times[-1]))  # type: ignore[arg-type]  # frozen
@@ -452,7 +456,9 @@ def _change(path: Path, times: Array, k: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         jumps = np.abs(np.diff(np.log(steps[low - 1 : high])))
     largest = int(np.argmax(jumps))
-    return float(low + largest) if jumps[largest] > 10 * np.median(jumps) else float(times[k + 1])
+    if jumps[largest] > 10 * np.median(jumps):
+        return float(low + largest), True
+    return float(times[k + 1]), False
 
 
 def _means(path: Path) -> tuple[Array, Array]:

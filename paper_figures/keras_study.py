@@ -1,12 +1,13 @@
 r"""Four Keras schedules on Fashion-MNIST: validation loss and accuracy, and the rates that they are made of.
 
 B. Chen's study, at its size: 8,000 images, an MLP 300-100-10, batch 64, 100 epochs from a rate of 0.01; the
-2,000 images kept for validation are drawn by seed here, where the notebook keeps the last. Mean over five
-seeds, with the 95 % interval of the mean as a band; diamonds: what the notebook prints after its one run.
+2,000 images kept for validation are drawn by seed here, where the notebook keeps the last. Mean over
+twelve seeds, with the 95 % interval of the mean as a band; diamonds: what the notebook prints after its one
+run.
 
 Top left: the rates of the epochs. The text has time-based decay as lr/(1 + 10⁻⁴ epoch), which is hardly a
 decay; its code hands that rule the rate of the epoch before, so that it compounds and ends at 0.61 of the
-start. Neither makes a difference that five seeds show; that it ends 3 % above the constant rate's loss, as
+start. Neither makes a difference that twelve seeds show; that it ends 3 % above the constant rate's loss, as
 the notebook's two runs have it, isn't so. Step and exponential decay do end above it, and stand still for
 the second half. Bottom right says why: the same losses against the sum of the rates so far lie within a tenth
 of one curve, and those of lower rates a little below it. The noise matters little here, so the sum is what

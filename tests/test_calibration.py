@@ -40,6 +40,8 @@ def test_what_cannot_be_seen_is_not_promised_and_is_wrong() -> None:
 def test_tallies_count_and_repeat() -> None:
     found = Tally().add(True, "refuted").add(True, "undecided").add(False, "supported").add(False, "refuted")
     assert found.shares == (0.5, 0.5, 0.5)
-    assert missed(FAMILIES[0], found) == ("true refuted", "false supported", "true undecided")
+    assert missed(FAMILIES[0], found) == ()  # two claims of each kind say nothing
+    many = Tally(50, 50, 100, 50, 100)
+    assert missed(FAMILIES[0], many) == ("true refuted", "false supported", "true undecided")
     assert tally(FAMILIES[1], 5, seed=1) == tally(FAMILIES[1], 5, seed=1)
     assert tally(FAMILIES[1], 20, seed=1) != tally(FAMILIES[1], 20, seed=2)

@@ -119,6 +119,22 @@ def test_a_mean_of_infinite_variance_decides_nothing_and_says_how_many_runs() ->
     assert judge_value(ratio, 100.0, 0.0, "at_most").status == "undecided"
 
 
+def test_a_side_below_its_floor_keeps_its_doubts() -> None:
+    samples = np.random.default_rng(3).exponential(1.0, 64)
+    heavy = ratio_estimate(samples, np.full(64, 1e-12), paired=False, floors=(1e-10, 1e-10), tail_index=1.5)
+    assert judge_value(heavy, 10.0, 0.0, "at_least").status == "undecided"
+    below = ratio_estimate(np.full(64, -1.0), samples, paired=False, floors=(1e-8, 1e-8))
+    assert judge_value(below, 1.0, 0.0, "at_most").status == "undecided"
+
+
+def test_an_interval_is_never_a_point() -> None:
+    """Runs that agree to the last digit say nothing about that digit."""
+    same = mean_estimate(np.full(64, 0.1), floor=1e-14)
+    assert same.low < 0.1 < same.high
+    assert judge_value(same, 0.1, 0.0).status == "undecided"
+    assert judge_value(same, 0.1, 1e-6).status == "supported"
+
+
 def test_errors_on_few_rows_have_a_width() -> None:
     """Five seeds that agree on 20 rows: the interval of Clopper and Pearson on 100 rows, never a point."""
     same = mean_estimate(np.full(5, 0.05), minimum=MIN_SEEDS, rows=20)
