@@ -98,7 +98,10 @@ def exact_estimate(value: float, floor: float = 0.0) -> Estimate:
             "the quantity is not a number: both risks of a ratio are 0, or both diverged; choose an earlier T"
         )
     if floor > 0 and value < floor:
-        return Estimate(float(value), 0.0, floor, exact=True)
+        cancelled = (
+            f"the exact risk came out as {value:.3g}: its terms have cancelled, and nothing is known of it"
+        )
+        return Estimate(float(value), 0.0, floor, exact=True, doubt=cancelled if value < -floor else "")
     return Estimate(float(value), float(value), float(value), exact=True)
 
 

@@ -92,7 +92,9 @@ class Path:
             if self.anytime and t != self.times[-1]:
                 continue  # the last point's run serves them all
             largest = lrs * self.unit(t) * float(self.shape(t).max(initial=0.0))
-            far = np.flatnonzero(largest > self._critical)
+            far = np.flatnonzero(
+                (largest > self._critical) | (self.momentum > 0)
+            )  # momentum may resonate below
             if not far.size or np.all(self.mixing(t) == 1):
                 continue
             here = list(self.times) if self.anytime else [t]
@@ -180,6 +182,9 @@ def _first_look(path: Path, limit: float) -> tuple[Array, Array]:
     step = math.log(2) / BELOW
     start = math.log(path.row.problem.start_risk) if path.row.problem.start_risk else -math.inf
     x = math.log(limit) + step * np.arange(-8.0 * BELOW, 1.0)
+    if path.momentum:  # the risk oscillates with lr, as the iterate does with t
+        fine = math.log(limit) + math.log(2) / ABOVE * np.arange(-6.0 * ABOVE, 1.0)
+        x = np.unique([*x[x < fine[0] - step / 2], *fine])
     y = _logs(path, x)
     above = 0
     for octave in range(OCTAVES):

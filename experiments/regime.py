@@ -9,7 +9,7 @@ measures what they are worth.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,8 +20,8 @@ from experiments.paths import Path
 from experiments.spec import MAX_HORIZON, open_part
 from experiments.verdict import order
 from problems.spectra import PowerLaw
-from theory.arrays import Array, InputError
-from theory.averaging import weights
+from theory.arrays import Array, InputError, suffix_sum
+from theory.averaging import Last, weights
 from theory.moments import Law, has_noise, without_noise
 from theory.schedules import Schedule, facts, multipliers
 
@@ -30,10 +30,14 @@ SHARE = 0.05  # of the risk: what does not count
 UNTRUNCATED = 0.1  # λ_d Σ η up to which the last direction of a power law has not moved
 DENSE = 2.0  # λ_i/λ_{i+1} up to which a power law is one, where it is being resolved
 MEMORY = 0.02  # what the memory of an average may add to the exponent
+FROZEN = (
+    0.06  # of an average's risk, from iterates that no longer move; and what that may add to the exponent
+)
 AVERAGED = 2.5  # memories of the iterate that an average must span
 FILLED = 5.0  # memories of an average that forgets that must have passed
 STILL = 0.01  # an exponent below is none
 CREEP = 1e-9  # a change of the steps' exponent that is no rounding
+VANISH = "the steps vanish: there is no limit to speak of"
 FAR = 10**7  # updates up to which a schedule's future is looked at
 LATE = 1e15  # no time
 
@@ -62,7 +66,8 @@ def premature(path: Path, lrs: Array, risk: Array | None) -> str | None:
         *(_along(path) if path.anytime else _over_horizons(path, lrs, risk)),
         *_averaging(path, lrs, risk),
     ]
-    unsettled = [] if any("converges" in r.text for r in reasons) else list(_directions(path, lrs, risk))
+    nowhere = any(r.text == VANISH or "converges" in r.text for r in reasons)
+    unsettled = [] if nowhere else list(_directions(path, lrs, risk))
     reasons += unsettled
     law = path.row.problem.law
     if risk is not None and law is not None and has_noise(law):
@@ -271,7 +276,7 @@ def _fixed_memory(path: Path, lrs: Array, length: float) -> Iterator[Reason]:
         f"at most {MEMORY:g} may be: take a shorter memory, or wait"
     )
     falls = math.log(ratios[0] / ratios[1]) / span
-    yield Reason(text, WINDOW * start * (10 * ratios[0]) ** (1 / falls))
+    yield Reason(text, WINDOW * start * (10 * ratios[0]) ** (1 / falls) if falls > 0.1 else None)
 
 
 def _growing_memory(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
@@ -288,19 +293,18 @@ def _growing_memory(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reas
         return
     grows = math.log(spans[1] / spans[0]) / math.log(path.times[-1] / path.times[0])
     lam = np.asarray(path.row.problem.law.eigenvalues) if risk is not None else _without_law(path.row.problem)
-    if grows > STILL:
-        short = lam * spans[0] < AVERAGED
-        if not short.any() or (risk is not None and _may_stay(path, lrs, risk, short)):
-            return
+    short = lam * spans[0] < AVERAGED
+    if grows > STILL and short.any() and not (risk is not None and _may_stay(path, lrs, risk, short)):
         smallest = _needed(path, lrs, risk, lam, short) if risk is not None else float(lam.min())
         text = (
             f"the average spans {smallest * spans[0]:.2g} memories of the iterate, 1/(λη) for λ = "
-            f"{smallest:.3g}, "
-            f"where the window starts, and must span {AVERAGED:g}"
+            f"{smallest:.3g}, where the window starts, and must span {AVERAGED:g}"
         )
         needed = WINDOW * path.times[0] * (AVERAGED / (smallest * spans[0])) ** (1 / grows)
         yield Reason(text, needed) if needed < LATE else Reason(f"{text}, which comes too late to run")
-    elif grows < -STILL and lam.size:
+    elif grows >= -STILL and lam.size:
+        yield from _frozen(path, lrs, risk, lam)
+    elif lam.size:
         x = float(lam.max()) * spans[0]
         if -grows * x / (1 + x) > MEMORY:
             yield Reason(
@@ -311,33 +315,79 @@ def _growing_memory(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reas
             )
 
 
+def _frozen(path: Path, lrs: Array, risk: Array | None, lam: Array) -> Iterator[Reason]:
+    """Of an average over iterates that no longer move, for the later steps are small: they are one iterate.
+
+    F is the weight on those with λ Σ η < 1 from there to the end, λ the smallest eigenvalue that has settled.
+    Their part of the risk is about F² times the last iterate's; it must be small in the end, and add little
+    to the exponent on the way.
+    """
+    unsettled = _unsettled(path, lrs, lam)
+    smallest = float(lam[~unsettled].min() if not unsettled.all() else lam.max())
+    weight = np.empty(2)
+    for k in (0, -1):
+        t = path.times[k]
+        left = np.append(suffix_sum(_steps(path, lrs, k)), 0.0) / (1 - path.momentum)
+        weight[k] = weights(path.mixing(t))[smallest * left < 1].sum()
+    text = f"the average puts the weight {weight[0]:.2g} to {weight[1]:.2g} on iterates that no longer move"
+    if risk is None:
+        if weight[1] > FROZEN:
+            yield Reason(f"{text}, at most {FROZEN:g} may be")
+        return
+    last = replace(path, row=replace(path.row, averaging=Last())).risk(lrs)
+    part = weight**2 * _ratio(last, risk)[[0, -1]]
+    added = abs(float(np.diff(np.log1p(part))[0])) / math.log(path.times[-1] / path.times[0])
+    if max(part[1], added) > FROZEN:
+        yield Reason(
+            f"{text}, which makes about {part[0]:.0%} to {part[1]:.0%} of the risk across the window: at "
+            f"most "
+            f"{FROZEN:.0%} may be in the end, and {FROZEN:g} may come to the exponent on the way"
+        )
+
+
 # (d) the schedule, and (e) what changes later
 
 
 def _along(path: Path) -> Iterator[Reason]:
     """Of a schedule whose steps do not know the horizon."""
-    schedule, start = open_part(path.row.schedule), path.times[0]
-    edges, means = _means(path)
+    schedule = open_part(path.row.schedule)
+    yield from _asymptote(schedule, path.times[0], path.times[-1])
+    yield from _later(schedule, path.times[0])
+
+
+def _later(schedule: Schedule, start: int) -> Iterator[Reason]:
+    """Durations, milestones and starts in updates that lie after the window's start."""
+    for name, value in _whole_numbers(schedule):
+        if value > start:
+            text = f"{name} = {value} of the schedule lies after the window's start, t = {start}"
+            yield Reason(text, WINDOW * value)
+
+
+def _asymptote(schedule: Schedule, first: int, last: int) -> Iterator[Reason]:
+    """Whether steps that do not know the horizon have the exponent that they will have, from `first` on."""
+    edges, means = _means(schedule, first, last)
     with np.errstate(divide="ignore", invalid="ignore"):
         alpha = -np.diff(np.log(means)) / np.diff(np.log(edges))
     if not np.isfinite(alpha).all():
-        yield Reason("the steps vanish: there is no limit to speak of")
+        yield Reason(VANISH)
         return
     moves = np.diff(alpha)
     if alpha.max() - alpha.min() > MAX_MARGIN:
-        near, jumps = _change(path, edges, int(np.abs(moves).argmax()))
-        later = ", later than the window" if near > path.times[-1] else ""
+        jump = _jump(schedule, edges, int(np.abs(moves).argmax()), last)
+        settled = np.flatnonzero(np.abs(alpha - alpha[-1]) > MAX_MARGIN)[-1] + 1
+        near = jump or float(edges[settled])
+        later = ", later than the window" if near > last else ""
         text = (
             "the steps are not yet in their own asymptote: their local exponent runs from "
-            f"{alpha.min():.2f} to {alpha.max():.2f} (within {MAX_MARGIN:g} is settled), and changes "
-            f"most near t = "
-            f"{order(near)}{later}"
+            f"{alpha.min():.2f} to {alpha.max():.2f} (within {MAX_MARGIN:g} is settled), "
+            + ("with a jump at t = " if jump else "until about t = ")
+            + f"{order(near)}{later}"
         )
-        yield Reason(text, WINDOW * near * (2 if jumps else 10))
+        yield Reason(text, WINDOW * near * (2 if jump or settled < len(alpha) - 1 else 10))
     elif np.all(np.abs(moves) > CREEP) and np.all(moves[1:] / moves[:-1] > 1.5):
         yield Reason(
-            f"the steps' own exponent is {alpha[-1]:.2g} in the end and grows ever faster: its asymptote "
-            f"is far away"
+            f"the steps' own exponent is {alpha[-1]:.2g} in the end and grows ever faster: its asymptote is "
+            "far away"
         )
     if alpha[-1] > 1 + MEMORY:
         yield _converges(float(alpha[-1]))
@@ -346,11 +396,6 @@ def _along(path: Path) -> Iterator[Reason]:
         yield Reason(
             f"the multipliers never fall below {lowest:g}, so they will not go on like t^-{alpha[-1]:.2g}"
         )
-    for name, value in _whole_numbers(schedule):
-        if value > start:
-            yield Reason(
-                f"{name} = {value} of the schedule lies after the window's start, t = {start}", WINDOW * value
-            )
 
 
 def _converges(decay: float) -> Reason:
@@ -378,7 +423,7 @@ def _over_horizons(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reaso
         alpha = -np.diff(np.log(ends if last else halves)) / np.diff(np.log(horizons))
         closes = -np.diff(np.log(closing)) / np.diff(np.log(horizons))
     if not np.isfinite(alpha).all():
-        yield Reason("the steps vanish: there is no limit to speak of")
+        yield Reason(VANISH)
         return
     if alpha.max() - alpha.min() > 2 * MAX_MARGIN:
         which = "at its end" if last else "of its second half"
@@ -388,8 +433,25 @@ def _over_horizons(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reaso
         )
     if sums[-1] < 1.2 * sums[0]:
         yield _converges(float(-np.log(sums[-1] / sums[0]) / np.log(horizons[-1] / horizons[0])) + 1)
-    if last and abs(closes[-1]) < STILL:
+    schedule = open_part(path.row.schedule)
+    if last and (abs(closes[-1]) < STILL or facts(schedule).low > 0):
         yield from _plateau(path, lrs, risk)
+    for part in _anytime_parts(schedule):
+        yield from _asymptote(part, path.times[0], t)
+    yield from _later(schedule, path.times[0])
+
+
+def _anytime_parts(schedule: object) -> Iterator[Schedule]:
+    """The schedules that one is made of whose steps do not know the horizon."""
+    if not is_dataclass(schedule) or isinstance(schedule, type):
+        return
+    for field in fields(schedule):
+        content = getattr(schedule, field.name)
+        for part in content if isinstance(content, tuple) else (content,):
+            if isinstance(part, Schedule) and facts(part).anytime:
+                yield part
+            else:
+                yield from _anytime_parts(part)
 
 
 def _further(horizon: int) -> list[int]:
@@ -448,24 +510,20 @@ def _whole_numbers(value: object) -> Iterator[tuple[str, int]]:
                 yield from _whole_numbers(part)
 
 
-def _change(path: Path, times: Array, k: int) -> tuple[float, bool]:
-    """When the local exponent changes between the times k and k + 2: at a jump of the multipliers, if there
-    is one."""
-    steps = np.diff(_far_sums(open_part(path.row.schedule), path.times[-1]))  # type: ignore[arg-type]  # frozen
+def _jump(schedule: Schedule, times: Array, k: int, last: int) -> float | None:
+    """When the multipliers jump between the times k and k + 2; None where they do not."""
+    steps = np.diff(_far_sums(schedule, last))  # type: ignore[arg-type]  # schedules are frozen
     low, high = int(times[k]), min(int(times[k + 2]), len(steps))
     with np.errstate(divide="ignore", invalid="ignore"):
         jumps = np.abs(np.diff(np.log(steps[low - 1 : high])))
     largest = int(np.argmax(jumps))
-    if jumps[largest] > 10 * np.median(jumps):
-        return float(low + largest), True
-    return float(times[k + 1]), False
+    return float(low + largest) if jumps[largest] > 10 * np.median(jumps) else None
 
 
-def _means(path: Path) -> tuple[Array, Array]:
+def _means(schedule: Schedule, first: int, last: int) -> tuple[Array, Array]:
     """Times that grow by a factor, in the four parts of the window and beyond it, and the mean of the
     multipliers about each."""
-    first, last = path.times[0], path.times[-1]
-    sums = _far_sums(open_part(path.row.schedule), last)  # type: ignore[arg-type]  # schedules are frozen
+    sums = _far_sums(schedule, last)  # type: ignore[arg-type]  # schedules are frozen
     grid = first * (last / first) ** (np.arange(0, 30) / 4)
     grid = np.rint(grid[grid < len(sums) - 1])
     edges = np.unique([*grid[grid < last], last, *grid[grid > 1.5 * last]]).astype(np.int64)

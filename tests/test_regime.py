@@ -21,6 +21,7 @@ from problems.spectra import Given, LogUniform, PowerLaw
 from theory import (
     Clip,
     Constant,
+    Cooldown,
     Cosine,
     ExponentialMovingAverage,
     Geometric,
@@ -31,6 +32,7 @@ from theory import (
     OneCycle,
     Polynomial,
     PolynomialDecay,
+    Product,
     Rate,
     Scaled,
     Stages,
@@ -150,7 +152,7 @@ def test_where_the_regime_is_there_nothing_is_asked(reason: str) -> None:
         (premature(Exponential(0.9999)), "the steps vanish"),
         (premature(Exponential(0.9)), "the steps vanish"),
         # (e) what changes inside the window
-        (premature(MultiStep((10_000,), gamma=0.1)), "most near t = 1e4"),
+        (premature(MultiStep((10_000,), gamma=0.1)), "with a jump at t = 1e4"),
         (premature(MultiStep((30_000,), gamma=0.8)), "not yet in their own asymptote"),
         (premature(Warmup(C_SQRT_T, length=5000)), "not yet in their own asymptote"),
         (premature(C_SQRT_T, Tail(20_000)), "the average starts at t = 20000"),
@@ -172,6 +174,8 @@ TEN = tuple(int(t) for t in np.geomspace(1000, 100_000, 10))
         OneCycle(),
         Linear(final=1e-3),
         Linear(final=1e-2),
+        Linear(final=1e-5),
+        Linear(final=1e-6),
         Cosine(final=1e-3),
         Geometric(1e-6),
         Geometric(1e-4),
@@ -215,6 +219,41 @@ def test_what_comes_after_the_window_is_seen(
     schedule: Schedule, averaging: Averaging, horizon: int | tuple[int, ...], told: str
 ) -> None:
     assert told in premature(schedule, averaging, horizon, NARROW)
+
+
+THIRDS = MultiStep((0.3, 0.6, 0.9), gamma=0.1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "averaging", "horizon"),
+    [
+        (THIRDS, Uniform(), TEN),
+        (MultiStep((0.5,), gamma=0.01), Uniform(), TEN),
+        (MultiStep((0.5,), gamma=1e-6), Uniform(), TEN),
+        (Then(Constant(), Scaled(Constant(), 1e-6), at=0.75), Tail(0.5), TEN),
+        (Step(0.5, 0.05), Uniform(), TEN),
+        (Geometric(1e-6), Uniform(), TEN),
+        (MultiStep((500,), gamma=1e-6), Uniform(), 100_000),
+    ],
+)
+def test_an_average_over_iterates_that_no_longer_move_is_seen(
+    schedule: Schedule, averaging: Averaging, horizon: int | tuple[int, ...]
+) -> None:
+    """The limit is 1/t in each, and the window shows another rate: the later steps move nothing yet."""
+    assert "no longer move" in premature(schedule, averaging, horizon, NARROW, lr=0.15)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "told"),
+    [
+        (Product(Linear(), Then(C_SQRT_T, Constant(), at=20_000_000)), "at = 20000000"),
+        (Cooldown(Clip(C_SQRT_T, low=1e-4), 0.2), "never fall below 0.0001"),
+        (Product(Linear(), InversePower(0.5, timescale=1e9)), "grows ever faster"),
+        (Product(Linear(), Exponential(1 - 1e-8)), "grows ever faster"),
+    ],
+)
+def test_the_parts_of_a_schedule_of_the_horizon_are_looked_at(schedule: Schedule, told: str) -> None:
+    assert told in premature(schedule, None, tuple(10 * t for t in TEN), NARROW, lr=0.15)
 
 
 def test_a_slow_direction_whose_part_grows_does_not_stay_small() -> None:

@@ -13,7 +13,18 @@ from problems.problem import Problem, critical_lr
 from problems.quadratic import Quadratic
 from problems.regression import StreamingLeastSquares, TableLeastSquares
 from problems.spectra import Given, LogUniform
-from theory import Constant, InversePower, Last, Linear, Scaled, Silver, Uniform
+from theory import (
+    Constant,
+    CosineWave,
+    InversePower,
+    Last,
+    Linear,
+    Scaled,
+    Silver,
+    StepWeighted,
+    Then,
+    Uniform,
+)
 from theory.averaging import Averaging
 from theory.schedules import Schedule
 
@@ -93,6 +104,13 @@ def test_the_best_rate_may_lie_far_above_the_largest_stable_constant_one() -> No
     assert tune(silver)[1][0] <= silver.risks(np.array([1.0]))[0, 0]
 
 
+def test_with_momentum_the_risk_has_many_minima_in_lr_and_the_least_is_found() -> None:
+    smooth = Quadratic(LogUniform(dim=4, condition_number=50.0), NoNoise())
+    curve = path(smooth, Constant(), Last(), [50], HeavyBall(0.9))
+    grid = np.geomspace(1e-3, 1.0, 4000) * curve.largest_stable()
+    assert tune(curve)[1][0] <= curve.risks(grid).min() * (1 + 1e-6)
+
+
 def test_where_no_step_is_taken_any_rate_does() -> None:
     still = path(NOISY, Scaled(Constant(), 0.0), Last(), [10])
     assert tune(still)[1] == pytest.approx(NOISY.start_risk)
@@ -108,6 +126,12 @@ def test_an_average_that_has_cancelled_is_known_as_no_more_than_that() -> None:
     assert floors[0] == 0
     truth = 5.0495e-05  # by 80 digits
     assert abs(curve.risks(lrs)[1, 0] - truth) < floors[1]
+    # with momentum, steps in tune with the iterate make it grow below any stability limit
+    waves = Then(CosineWave(2), Scaled(Constant(), 0.1), at=120)
+    one = Quadratic(Given((1.0,)), NoNoise())
+    heavy = path(one, waves, StepWeighted(), [600], HeavyBall(0.9))
+    lr = np.array([0.3 * heavy.largest_stable()])
+    assert abs(heavy.risks(lr)[0, 0] - 3.31e-7) < heavy.floors(lr)[0, 0]
 
 
 def test_horizons_share_their_work_and_change_nothing() -> None:
