@@ -211,6 +211,8 @@ CLAIMS: tuple[Claim[Errors], ...] = (
         lambda d: _mean(d.end(MLP, LARGE, CONSTANT)),
         MARK,
         relation="at_most",
+        expect="undecided",
+        finding="4.0 % in the mean; the seeds are too few to say that none is much worse",
     ),
     Claim(
         "at 0.3 the schedule errs less than the constant rate: ratio of errors",
