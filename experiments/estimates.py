@@ -123,9 +123,8 @@ def _ratio_of(above: Estimate, below: Estimate) -> Estimate:
     doubt = above.doubt or below.doubt
     if not doubt and low <= 0 and not np.isfinite(high):
         doubt = (
-            f"the two are known only as at most {above.high:.2g} and {below.high:.2g}, where nothing "
-            f"more is known: "
-            "compare them earlier, before they get there"
+            f"the two are known only as at most {above.high:.2g} and {below.high:.2g}, where nothing more is "
+            "known: compare them earlier, before they get there"
         )
     return Estimate(value, low, high, above.exact and below.exact, above.claims, above.runs, doubt)
 
@@ -222,9 +221,8 @@ def infinite_variance(tail_index: float) -> str:
     needed = order(10 ** (tail_index / (tail_index - 1))) if tail_index > 1 else "no number of"
     return (
         f"the risk's variance is infinite under this noise (tail index {tail_index:g}, below 2), and no "
-        f"interval of its mean can be trusted, however many the runs: the mean itself comes to within 10 "
-        f"% after "
-        f"about {needed}; claim it where the risk is exact, or a fraction of the runs"
+        "interval of its mean can be trusted, however many the runs: the mean itself comes to within 10 % "
+        f"after about {needed}; claim it where the risk is exact, or a fraction of the runs"
     )
 
 
@@ -305,8 +303,8 @@ def ratio_estimate(
     sides = zip((a, b), floors, strict=True)
     if min(means) <= 0 and floors == (0.0, 0.0):
         raise InputError(
-            f"one side of the ratio is 0 in every run ({means[0]:g}/{means[1]:g}), which says nothing of "
-            "how small it may be: claim a value, or the fraction of runs that end worse"
+            f"one side of the ratio is 0 in every run ({means[0]:g}/{means[1]:g}), which says nothing of how "
+            "small it may be: claim a value, or the fraction of runs that end worse"
         )
     if means[0] < floors[0] or means[1] < floors[1]:
         a_side, b_side = (

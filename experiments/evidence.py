@@ -58,16 +58,16 @@ def check_records(times: ArrayLike, minimum: int) -> None:
     start = t[-1] / WINDOW
     if inside.size < minimum:
         raise InputError(
-            f"{inside.size} {what} lie in the window [{start:g}, {t[-1]:g}]; "
-            f"a rate claim needs at least {minimum} there, log-spaced: ask for more {what}"
+            f"{inside.size} {what} lie in the window [{start:g}, {t[-1]:g}]; a rate claim needs at least "
+            f"{minimum} there, log-spaced: ask for more {what}"
         )
     edges = np.concatenate([[start], inside])
     gaps = np.diff(np.log(edges))
     worst = int(np.argmax(gaps))
     if gaps[worst] > np.log(WINDOW) / 5:
         raise InputError(
-            f"no {what} between t = {edges[worst]:g} and {edges[worst + 1]:g}, "
-            f"too wide a gap in the window [{start:g}, {t[-1]:g}]: space the {what} evenly in log t"
+            f"no {what} between t = {edges[worst]:g} and {edges[worst + 1]:g}, too wide a gap in the window "
+            f"[{start:g}, {t[-1]:g}]: space the {what} evenly in log t"
         )
 
 
@@ -348,16 +348,14 @@ def _doubt(
         allowed = -p - delta, -p + delta
         if not fit.exact and decide(-end - end_width, -end + end_width, *allowed, relation) != status:
             return (
-                f"the last part of the window alone, {end:.3f} ± {end_width:.2g}, does not exclude it: "
-                f"more runs "
-                "would tell, or a longer horizon"
+                f"the last part of the window alone, {end:.3f} ± {end_width:.2g}, does not exclude it: more "
+                "runs would tell, or a longer horizon"
             )
         closer = abs(end - p) < abs(end - fit.creep - p)
         if fit.exact and closer and abs(fit.creep) > delta / 2:
             return (
-                f"the exponent still moves towards it, by {fit.creep:+.2g} from part to part of the "
-                f"window: a longer "
-                "horizon would tell"
+                f"the exponent still moves towards it, by {fit.creep:+.2g} from part to part of the window: "
+                "a longer horizon would tell"
             )
         return None
     if not fit.exact and decide(-half, -half, -p - delta, -p + delta, relation) != status:
@@ -455,8 +453,8 @@ def _usable(t: Array, risk: Array, minimum: int, floor: float, log_power: float)
         return NoFit(reason, floored=True, slowest=_slowest(t[inside], risk[inside], floor, log_power))
     if _parts(t[use], 2) is None:
         return NoFit(
-            f"fewer than {PART_POINTS} of the points lie in one half of the window; space them evenly in "
-            "log t"
+            f"fewer than {PART_POINTS} of the points lie in one half of the window; space them evenly in log "
+            "t"
         )
     return use
 

@@ -108,9 +108,8 @@ def _directions(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
         yield Reason(f"{text}, which these steps never reach, or too late to run")
     elif tail is None and law is not None and not has_noise(law) and _falls_through(path, reached):
         yield Reason(
-            f"{text}, at about t = {order(needed)}; but without noise the risk then falls through the "
-            f"floor of "
-            "1e-13 of its start inside the window: nothing can decide this, claim it of a window (regime "
+            f"{text}, at about t = {order(needed)}; but without noise the risk then falls through the floor "
+            "of 1e-13 of its start inside the window: nothing can decide this, claim it of a window (regime "
             '= "window")'
         )
     else:
@@ -309,8 +308,8 @@ def _growing_memory(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reas
         if -grows * x / (1 + x) > MEMORY:
             yield Reason(
                 f"the average spans {x:.2g} memories of the iterate, 1/(Lη), where the window starts, "
-                f"and ever fewer: "
-                f"that adds {-grows * x / (1 + x):.2g} to the exponent, at most {MEMORY:g} may be",
+                f"and ever fewer: that adds {-grows * x / (1 + x):.2g} to the exponent, and at most "
+                f"{MEMORY:g} may be",
                 WINDOW * path.times[0] * (-grows * x / MEMORY) ** (-1 / grows),
             )
 
@@ -339,8 +338,7 @@ def _frozen(path: Path, lrs: Array, risk: Array | None, lam: Array) -> Iterator[
     added = abs(float(np.diff(np.log1p(part))[0])) / math.log(path.times[-1] / path.times[0])
     if max(part[1], added) > FROZEN:
         yield Reason(
-            f"{text}, which makes about {part[0]:.0%} to {part[1]:.0%} of the risk across the window: at "
-            f"most "
+            f"{text}, which makes about {part[0]:.0%} to {part[1]:.0%} of the risk across the window: "
             f"{FROZEN:.0%} may be in the end, and {FROZEN:g} may come to the exponent on the way"
         )
 
@@ -378,8 +376,8 @@ def _asymptote(schedule: Schedule, first: int, last: int) -> Iterator[Reason]:
         near = jump or float(edges[settled])
         later = ", later than the window" if near > last else ""
         text = (
-            "the steps are not yet in their own asymptote: their local exponent runs from "
-            f"{alpha.min():.2f} to {alpha.max():.2f} (within {MAX_MARGIN:g} is settled), "
+            f"the steps are not yet in their own asymptote: their local exponent runs from {alpha.min():.2f} "
+            f"to {alpha.max():.2f} (within {MAX_MARGIN:g} is settled), "
             + ("with a jump at t = " if jump else "until about t = ")
             + f"{order(near)}{later}"
         )
@@ -401,7 +399,7 @@ def _asymptote(schedule: Schedule, first: int, last: int) -> Iterator[Reason]:
 def _converges(decay: float) -> Reason:
     return Reason(
         f"Σ η converges, for the steps fall like t^-{decay:.3g}: they cannot reach the minimiser from "
-        f"anywhere, so "
+        "anywhere, so "
         'there is no limit to claim; say regime = "window"'
     )
 
@@ -489,11 +487,9 @@ def _plateau(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
     if not short.any() or (risk is not None and _may_stay(path, lrs, risk, short)):
         return
     yield Reason(
-        f"the schedule ends on {steps[-1] / steps.max():.2g} of its largest step at every horizon, where "
-        f"the risk "
-        f"will stall, and has not felt it yet: Σ λη over its last steps is {float(lam.min()) * felt:.2g} "
-        f"at the "
-        f"shortest horizon, and must be {SETTLED:g}"
+        f"the schedule ends on {steps[-1] / steps.max():.2g} of its largest step at every horizon, where the "
+        "risk will stall, and has not felt it yet: Σ λη over its last steps is "
+        f"{float(lam.min()) * felt:.2g} at the shortest horizon, and must be {SETTLED:g}"
     )
 
 

@@ -284,6 +284,6 @@ CLAIMS: tuple[Claim[dict[str, Runs]], ...] = (
         1.0,
         relation="at_most",
         expect="undecided",
-        finding="1.5 times the errors in the mean, as it is at lower rates; five seeds can't say it is not chance",
+        finding="1.5 times the errors in the mean, at lower rates; five seeds can't tell it from chance",
     ),
 )
