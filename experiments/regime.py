@@ -38,7 +38,7 @@ FILLED = 5.0  # memories of an average that forgets that must have passed
 STILL = 0.01  # an exponent below is none
 CREEP = 1e-9  # a change of the steps' exponent that is no rounding
 VANISH = "the steps vanish: there is no limit to speak of"
-FAR = 10**7  # updates up to which a schedule's future is looked at
+FAR = 10**6  # updates up to which a schedule's future is looked at; ten times as many for long horizons
 LATE = 1e15  # no time
 
 
@@ -453,7 +453,7 @@ def _anytime_parts(schedule: object) -> Iterator[Schedule]:
 
 
 def _further(horizon: int) -> list[int]:
-    return [h for h in (10 * horizon, 100 * horizon) if h <= FAR]
+    return [h for h in (10 * horizon, 100 * horizon) if h <= _future(horizon)]
 
 
 def _ends(path: Path, horizon: int, smooth: float) -> tuple[float, float, float, float, float] | None:
@@ -527,11 +527,15 @@ def _means(schedule: Schedule, first: int, last: int) -> tuple[Array, Array]:
     return np.sqrt(edges[1:] * edges[:-1].astype(np.float64)), means
 
 
+def _future(horizon: int) -> int:
+    """Up to when a schedule is looked at: a hundred horizons, or less where that takes long or much memory."""
+    return max(horizon, min(100 * horizon, max(FAR, min(10 * horizon, 10 * FAR))))
+
+
 @lru_cache(maxsize=4)
 def _far_sums(schedule: Schedule, horizon: int) -> Array:
-    """Σ of the first t multipliers, t = 0, 1, …: up to the horizon and, where the schedule goes on, 100 times
-    it."""
-    for far in (max(horizon, min(100 * horizon, FAR)), horizon):
+    """Σ of the first t multipliers, t = 0, 1, …: beyond the horizon where the schedule goes on."""
+    for far in (_future(horizon), horizon):
         try:
             return np.concatenate([[0.0], np.cumsum(multipliers(schedule, far))])
         except InputError:  # a schedule that ends
@@ -543,7 +547,7 @@ def _far_mixing(path: Path) -> Array:
     """The mixing weights beyond the horizon; an anytime average does not look at the steps."""
     horizon = path.times[-1]
     known = max([horizon, *(value for _, value in _whole_numbers(path.row.averaging))])
-    far = max(horizon, min(100 * horizon, FAR), min(2 * known, 10 * FAR))
+    far = max(_future(horizon), min(2 * known, 10**8))
     return np.asarray(path.row.averaging(np.ones(far)))
 
 
