@@ -528,7 +528,7 @@ def _means(schedule: Schedule, first: int, last: int) -> tuple[Array, Array]:
 
 
 def _future(horizon: int) -> int:
-    """Up to when a schedule is looked at: a hundred horizons, or less where that takes long or much memory."""
+    """Up to when a schedule is looked at: a hundred horizons, less where that takes long or much memory."""
     return max(horizon, min(100 * horizon, max(FAR, min(10 * horizon, 10 * FAR))))
 
 
