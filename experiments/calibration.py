@@ -128,22 +128,15 @@ def tally(family: Family, cases: int, seed: int = 0, report: Callable[[float], N
 
 
 def missed(family: Family, tally: Tally) -> tuple[str, ...]:
-    """The aims that a family's tally does not meet: that so many wrong claims had a chance below 1 %
-    otherwise."""
+    """The aims that a tally misses: were they met, so many wrong claims would have a chance below 1 %."""
     if not family.promised:
         return ()
-    refuted, supported, undecided = tally.shares
     aims = (
-        ("true refuted", refuted, TRUE_REFUTED),
-        ("false supported", supported, FALSE_SUPPORTED),
-        ("true undecided", undecided if family.honest else 0.0, HONEST_UNDECIDED),
+        ("true refuted", tally.true_refuted, tally.true_claims, TRUE_REFUTED),
+        ("false supported", tally.false_supported, tally.false_claims, FALSE_SUPPORTED),
+        ("true undecided", tally.true_undecided * family.honest, tally.true_claims, HONEST_UNDECIDED),
     )
-    claims = tally.false_claims, tally.true_claims
-    return tuple(
-        name
-        for name, share, aim in aims
-        if stats.binom.sf(round(share * (n := claims[name.startswith("true")])) - 1, n, aim) < MISSED
-    )
+    return tuple(name for name, hits, n, aim in aims if stats.binom.sf(hits - 1, n, aim) < MISSED)
 
 
 # Claims about a curve
@@ -162,11 +155,13 @@ def _judged(curve: Curve, rng: Generator) -> Iterator[tuple[bool, Status]]:
     relations: tuple[Relation, ...] = ("equals", "at_most", "at_least")
     yield from ((True, status(truth, relation)) for relation in relations)
     delta = evidence.margin(curve.times[evidence.window(curve.times)])
-    for sign, weaker in ((-1, "at_most"), (1, "at_least")):
-        off = rng.uniform(1.5 * delta, 0.6)
-        other = Rate(truth.power + sign * off, truth.log_power)
-        wrong: Relation = "at_least" if weaker == "at_most" else "at_most"
-        yield True, status(other, "at_most" if weaker == "at_most" else "at_least")
+    sides: tuple[tuple[int, Relation, Relation], ...] = (
+        (-1, "at_most", "at_least"),
+        (1, "at_least", "at_most"),
+    )
+    for sign, weaker, wrong in sides:
+        other = Rate(truth.power + sign * rng.uniform(1.5 * delta, 0.6), truth.log_power)
+        yield True, status(other, weaker)
         yield False, status(other, wrong)
         yield False, status(other, "equals")
     for q in {0.0, 1.0, -1.0} - {truth.log_power}:

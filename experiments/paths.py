@@ -85,16 +85,15 @@ class Path:
         then.
 
         The moments of an average are sums of terms of both signs, which cancel once the iterate has been far
-        away. 0 for the iterate itself, and where no step was above the largest stable one.
+        away. 0 for the iterate itself, and without momentum where no step was above the largest stable one
+        (with momentum steps in tune with the iterate make it grow below, too).
         """
         found = np.zeros((len(lrs), len(self.times)))
         for k, t in enumerate(self.times):
             if self.anytime and t != self.times[-1]:
                 continue  # the last point's run serves them all
             largest = lrs * self.unit(t) * float(self.shape(t).max(initial=0.0))
-            far = np.flatnonzero(
-                (largest > self._critical) | (self.momentum > 0)
-            )  # momentum may resonate below
+            far = np.flatnonzero((largest > self._critical) | (self.momentum > 0))
             if not far.size or np.all(self.mixing(t) == 1):
                 continue
             here = list(self.times) if self.anytime else [t]

@@ -30,30 +30,31 @@ SHARE = 0.05  # of the risk: what does not count
 UNTRUNCATED = 0.1  # λ_d Σ η up to which the last direction of a power law has not moved
 DENSE = 2.0  # λ_i/λ_{i+1} up to which a power law is one, where it is being resolved
 MEMORY = 0.02  # what the memory of an average may add to the exponent
-FROZEN = (
-    0.06  # of an average's risk, from iterates that no longer move; and what that may add to the exponent
-)
+FROZEN = 0.06  # of an average's risk, from iterates that no longer move; and of the exponent, on the way
 AVERAGED = 2.5  # memories of the iterate that an average must span
 FILLED = 5.0  # memories of an average that forgets that must have passed
 STILL = 0.01  # an exponent below is none
 CREEP = 1e-9  # a change of the steps' exponent that is no rounding
-VANISH = "the steps vanish: there is no limit to speak of"
 FAR = 10**6  # updates up to which a schedule's future is looked at; ten times as many for long horizons
 LATE = 1e15  # no time
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why not yet; `horizon` is the one that would do, where it can be told."""
+    """Why not yet; `horizon` is the one that would do, where it can be told; `never`: there is no limit."""
 
     text: str
     horizon: float | None = None
+    never: bool = False
 
     def __str__(self) -> str:
         if self.horizon is None:
             return self.text
         beyond = f", more than the {order(MAX_HORIZON)} that can be run" if self.horizon > MAX_HORIZON else ""
         return f"{self.text}, which takes a horizon of about {order(self.horizon)}{beyond}"
+
+
+VANISH = Reason("the steps vanish: there is no limit to speak of", never=True)
 
 
 def premature(path: Path, lrs: Array, risk: Array | None) -> str | None:
@@ -66,8 +67,7 @@ def premature(path: Path, lrs: Array, risk: Array | None) -> str | None:
         *(_along(path) if path.anytime else _over_horizons(path, lrs, risk)),
         *_averaging(path, lrs, risk),
     ]
-    nowhere = any(r.text == VANISH or "converges" in r.text for r in reasons)
-    unsettled = [] if nowhere else list(_directions(path, lrs, risk))
+    unsettled = [] if any(reason.never for reason in reasons) else list(_directions(path, lrs, risk))
     reasons += unsettled
     law = path.row.problem.law
     if risk is not None and law is not None and has_noise(law):
@@ -367,7 +367,7 @@ def _asymptote(schedule: Schedule, first: int, last: int) -> Iterator[Reason]:
     with np.errstate(divide="ignore", invalid="ignore"):
         alpha = -np.diff(np.log(means)) / np.diff(np.log(edges))
     if not np.isfinite(alpha).all():
-        yield Reason(VANISH)
+        yield VANISH
         return
     moves = np.diff(alpha)
     if alpha.max() - alpha.min() > MAX_MARGIN:
@@ -399,8 +399,8 @@ def _asymptote(schedule: Schedule, first: int, last: int) -> Iterator[Reason]:
 def _converges(decay: float) -> Reason:
     return Reason(
         f"Σ η converges, for the steps fall like t^-{decay:.3g}: they cannot reach the minimiser from "
-        "anywhere, so "
-        'there is no limit to claim; say regime = "window"'
+        'anywhere, so there is no limit to claim; say regime = "window"',
+        never=True,
     )
 
 
@@ -421,7 +421,7 @@ def _over_horizons(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reaso
         alpha = -np.diff(np.log(ends if last else halves)) / np.diff(np.log(horizons))
         closes = -np.diff(np.log(closing)) / np.diff(np.log(horizons))
     if not np.isfinite(alpha).all():
-        yield Reason(VANISH)
+        yield VANISH
         return
     if alpha.max() - alpha.min() > 2 * MAX_MARGIN:
         which = "at its end" if last else "of its second half"
@@ -535,12 +535,11 @@ def _future(horizon: int) -> int:
 @lru_cache(maxsize=4)
 def _far_sums(schedule: Schedule, horizon: int) -> Array:
     """Σ of the first t multipliers, t = 0, 1, …: beyond the horizon where the schedule goes on."""
-    for far in (_future(horizon), horizon):
-        try:
-            return np.concatenate([[0.0], np.cumsum(multipliers(schedule, far))])
-        except InputError:  # a schedule that ends
-            continue
-    return np.concatenate([[0.0], np.cumsum(multipliers(schedule, horizon))])
+    try:
+        steps = multipliers(schedule, _future(horizon))
+    except InputError:  # a schedule that ends
+        steps = multipliers(schedule, horizon)
+    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def _far_mixing(path: Path) -> Array:
