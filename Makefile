@@ -41,7 +41,7 @@ gallery: $(READY)
 	$(BIN)/ratelab gallery
 
 docs: $(READY)
-	$(BIN)/python -m paper_figures._schedules_page
+	$(BIN)/python -m ratelab.paper_figures.house.schedules_page
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "ratelab needs Python 3.11 or later; none found. Name one: make PYTHON=/path/to/python3"; exit 2; }

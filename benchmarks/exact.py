@@ -7,10 +7,10 @@ from rich.console import Console
 
 from benchmarks.ways import Way, report
 from benchmarks.workload import Workload, workload
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory.arrays import Array
-from theory.moments import Additive
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array
+from ratelab.theory.moments import Additive
 
 
 def numpy_loop(work: Workload) -> Array:
@@ -44,6 +44,6 @@ def main(console: Console) -> None:
     full.exact()
     seconds = time.perf_counter() - start
     console.print(f"ours: {seconds:.1f} s for T = 10⁵ (< 10 s: {'met' if seconds < 10 else 'MISSED'})")
-    ours = Way("theory.moments", "ours", "64 pairs, T = 10⁵", full.cells, full.exact)
+    ours = Way("ratelab.theory.moments", "ours", "64 pairs, T = 10⁵", full.cells, full.exact)
     loop = Way("NumPy", "yardstick", "T = 500, scaled", short.cells, lambda: numpy_loop(short))
     report("Exact moments: quadratic, d = 1000, last iterate and average", [ours, loop], console)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from benchmarks.networks import BATCH, MICROSECONDS, ROWS, table
 from benchmarks.ways import Way, report
-from experiments import dense
-from experiments.training import Precision, advance_batched
-from problems.networks import MLP, Network
-from theory.arrays import Array, Integers
+from ratelab.experiments.engines.kernels import dense
+from ratelab.experiments.engines.train import Precision, advance_batched
+from ratelab.problems.networks import MLP, Network
+from ratelab.theory.arrays import Array, Integers
 
 SIZES, MODELS, UPDATES, REACH = (784, 128, 10), 256, 64, 100.0
 RATES = np.geomspace(1e-3, 0.1, MODELS)

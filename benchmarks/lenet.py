@@ -17,9 +17,9 @@ from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.ways import Way, report
-from experiments import lenet
-from problems.networks import LeNet
-from theory.arrays import Array
+from ratelab.experiments.engines.kernels import lenet
+from ratelab.problems.networks import LeNet
+from ratelab.theory.arrays import Array
 
 BATCH, UPDATES, MODELS, LR, MOMENTUM = 64, 100, 8, 0.05, 0.9
 THREADS = torch.get_num_threads()

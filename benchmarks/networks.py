@@ -23,8 +23,8 @@ from torch.nn.utils import vector_to_parameters
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.ways import Way, report
-from experiments import dense
-from theory.arrays import Array, Integers
+from ratelab.experiments.engines.kernels import dense
+from ratelab.theory.arrays import Array, Integers
 
 ROWS, MODELS, BATCH = 60_000, 64, 64
 MICROSECONDS = ("µs", 1e3)

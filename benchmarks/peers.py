@@ -16,8 +16,8 @@ from jax import lax
 from numpy.typing import NDArray
 
 from benchmarks.workload import KEY, Workload
-from problems.regression import StreamingLeastSquares
-from theory.arrays import Array
+from ratelab.problems.regression import StreamingLeastSquares
+from ratelab.theory.arrays import Array
 
 Draw: TypeAlias = Callable[[int], tuple[Any, ...]]
 """Update index → (ξ,) or (z, ε): ξ and z (…, d), ε (…), of variance 1."""

@@ -8,11 +8,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments import dialects
-from paper_figures._schedules_page import pictured
-from theory.notation import catalogue
-from theory.sampled import Values
-from theory.schedules import multipliers
+from ratelab.experiments import dialects
+from ratelab.paper_figures.house.schedules_page import pictured
+from ratelab.theory.notation import catalogue
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import multipliers
 
 UPDATES = 10**6
 REACH_MS = 50.0

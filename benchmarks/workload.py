@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares
-from theory.arrays import Array, Integers, record_times
-from theory.averaging import Last, Uniform
-from theory.schedules import InversePower
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares
+from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.averaging import Last, Uniform
+from ratelab.theory.schedules import InversePower
 
 SCHEDULES, RATES, RECORDS = 16, 4, 100
 KEY = 2024

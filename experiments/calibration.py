@@ -21,22 +21,30 @@ import numpy as np
 from numpy.random import Generator
 from scipy import stats
 
-from experiments import evidence, jumping, regime
-from experiments.estimates import MIN_SEEDS, Estimate, judge_value, mean_estimate, ratio_estimate, risk_floor
-from experiments.evidence import Fit, NoFit
-from experiments.methods import SGD, HeavyBall, Method
-from experiments.paths import Path
-from experiments.spec import Selector, Spec
-from experiments.verdict import Relation, Status
-from problems.noise import Gaussian
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory import rates
-from theory.arrays import Array, record_times
-from theory.averaging import Averaging, ExponentialMovingAverage, Last, Tail, Uniform
-from theory.combine import Warmup
-from theory.rates import Rate
-from theory.schedules import Constant, InversePower, MultiStep, Polynomial, Schedule, multipliers
+from ratelab.experiments import evidence, regime
+from ratelab.experiments.engines import jump
+from ratelab.experiments.estimates import (
+    MIN_SEEDS,
+    Estimate,
+    judge_value,
+    mean_estimate,
+    ratio_estimate,
+    risk_floor,
+)
+from ratelab.experiments.evidence import Fit, NoFit
+from ratelab.experiments.methods import SGD, HeavyBall, Method
+from ratelab.experiments.paths import Path
+from ratelab.experiments.spec import Selector, Spec
+from ratelab.experiments.verdict import Relation, Status
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory import rates
+from ratelab.theory.arrays import Array, record_times
+from ratelab.theory.averaging import Averaging, ExponentialMovingAverage, Last, Tail, Uniform
+from ratelab.theory.combine import Warmup
+from ratelab.theory.rates import Rate
+from ratelab.theory.schedules import Constant, InversePower, MultiStep, Polynomial, Schedule, multipliers
 
 RUNS = 64
 TRUE_REFUTED, FALSE_SUPPORTED, HONEST_UNDECIDED = 0.05, 0.01, 0.10
@@ -377,7 +385,7 @@ def _settled(runs: int) -> Callable[[Generator], Iterator[tuple[bool, Status]]]:
                 key,
                 range(runs),
             )
-            seen = jumping.simulate(*common)[:, 0, 0, 0]
+            seen = jump.simulate(*common)[:, 0, 0, 0]
         yield from _judged(_of_path(path, lrs, risk, seen, predict(alpha, 1.0)), rng)
 
     return judged

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import estimates, evidence, regime, verdict
-from experiments.crosscheck import cross_check
-from experiments.estimates import Estimate
-from experiments.evidence import Fit, NoFit
-from experiments.paths import OCTAVES, Path, tune
-from experiments.spec import (
+from ratelab.experiments import estimates, evidence, regime, verdict
+from ratelab.experiments.crosscheck import cross_check
+from ratelab.experiments.estimates import Estimate
+from ratelab.experiments.evidence import Fit, NoFit
+from ratelab.experiments.paths import OCTAVES, Path, tune
+from ratelab.experiments.spec import (
     Claim,
     Selector,
     Spec,
@@ -29,13 +29,15 @@ from experiments.spec import (
     tuned_faults,
     unit_of_lr,
 )
-from experiments.store import Curve, Results
-from experiments.verdict import Status, Verdict
-from problems.networks import rows_of
-from problems.noise import StudentT
-from theory.arrays import Array, InputError
-from theory.moments import Additive, critical_lr, has_noise
-from theory.schedules import Schedule, multipliers
+from ratelab.experiments.store import Curve, Results
+from ratelab.experiments.verdict import Status, Verdict
+from ratelab.problems.networks import rows_of
+from ratelab.problems.noise import StudentT
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.moments import Additive, critical_lr, has_noise
+from ratelab.theory.schedules import Schedule, multipliers
+
+__all__ = ["judge"]
 
 CANCELLED = 1e-10
 """Of the largest risk so far: below it the exact risk isn't compared with the runs."""

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.execute import Engine, engine
-from experiments.spec import Cell, is_network, quantities
-from theory.moments import Minibatches
-from theory.notation import parse
+from ratelab.experiments.execute import Engine, engine
+from ratelab.experiments.spec import Cell, is_network, quantities
+from ratelab.theory.moments import Minibatches
+from ratelab.theory.notation import parse
 
 if TYPE_CHECKING:
-    from problems.networks import Network
+    from ratelab.problems.networks import Network
 
 START = 4.0
 """Seconds until a worker has imported what it needs; compiling kernels, once per machine, comes on top."""
@@ -120,7 +120,7 @@ def cell_seconds(cell: Cell) -> float:
 
 def _training_seconds(cell: Cell, network: "Network") -> float:
     """Three passes per row of a minibatch; one per row of the data, record and averaging."""
-    from problems.networks import epoch
+    from ratelab.problems.networks import epoch
 
     assert cell.runs is not None
     models = (cell.runs[1] - cell.runs[0]) * len(cell.schedules) * len(cell.lr)
@@ -157,7 +157,7 @@ def memory(cell: Cell) -> int:
 def _training_memory(cell: Cell, network: "Network") -> int:
     """Rows, steps and mixing weights of every update, what is kept at the records; and models with gradients,
     velocities and float64 averages, as many as are trained together."""
-    from problems.networks import epoch, size
+    from ratelab.problems.networks import epoch, size
 
     assert cell.runs is not None
     pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)

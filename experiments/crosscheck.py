@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from experiments.evidence import aligned
-from theory.arrays import Array, InputError
+from ratelab.experiments.evidence import aligned
+from ratelab.theory.arrays import Array, InputError
 
 ALARM = 1e-3
 """Simultaneous level of the comparison."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from experiments.verdict import Relation, Status, Verdict, decide, label, order, tail
-from theory.arrays import Array, InputError
+from ratelab.experiments.verdict import Relation, Status, Verdict, decide, label, order, tail
+from ratelab.theory.arrays import Array, InputError
 
 MIN_RUNS = 64  # below, an interval covers less than it says
 MIN_SEEDS = 5  # of a network's losses and errors, and of fractions: see `mean_estimate`

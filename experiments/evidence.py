@@ -14,10 +14,10 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.estimates import MIN_RUNS, mean_of_runs, standard_error
-from experiments.verdict import Relation, Status, Verdict, decide, label, order, quantile
-from theory.arrays import Array, InputError, finite
-from theory.rates import Rate
+from ratelab.experiments.estimates import MIN_RUNS, mean_of_runs, standard_error
+from ratelab.experiments.verdict import Relation, Status, Verdict, decide, label, order, quantile
+from ratelab.theory.arrays import Array, InputError, finite
+from ratelab.theory.rates import Rate
 
 WINDOW = 100.0  # the window is [T_max/100, T_max]
 MIN_HORIZON = 300  # so that the window starts at 3 > e, where log log t is defined and positive

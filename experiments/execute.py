@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from experiments.spec import (
+from ratelab.experiments.spec import (
     Cell,
     Spec,
     cells,
@@ -40,15 +40,17 @@ from experiments.spec import (
     schedule_kind,
     unit_of_lr,
 )
-from experiments.store import Store
-from theory.arrays import Array, InputError, Integers
-from theory.averaging import Averaging, Last, StepWeighted, Uniform
-from theory.bounds import average_curve, omega_curve
-from theory.notation import parse
-from theory.schedules import multipliers
+from ratelab.experiments.store import Store
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.averaging import Averaging, Last, StepWeighted, Uniform
+from ratelab.theory.bounds import average_curve, omega_curve
+from ratelab.theory.notation import parse
+from ratelab.theory.schedules import multipliers
 
 if TYPE_CHECKING:
-    from experiments.methods import Method
+    from ratelab.experiments.methods import Method
+
+__all__ = ["run"]
 
 Engine = Literal["exact", "jump", "step", "train"]
 Report = Callable[[float, int], None]
@@ -114,14 +116,14 @@ def one_thread(kernels: int = 1) -> Iterator[None]:
 
 def engine(cell: Cell) -> Engine:
     """How a cell is computed: jump (in float64) where open loops keep the state Gaussian, otherwise step."""
-    from experiments import jumping
+    from ratelab.experiments.engines import jump
 
     if cell.runs is None:
         return "exact"
     problem: Any = parse(cell.problem, "problem")
     if is_network(problem):
         return "train"
-    jumps = jumping.can_jump(problem) and cell.dtype == "float64" and cell.feedback_every is None
+    jumps = jump.can_jump(problem) and cell.dtype == "float64" and cell.feedback_every is None
     return "jump" if jumps else "step"
 
 
@@ -178,7 +180,7 @@ def compute(
 
 def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
     """Exact risk and bounds, what is not known left out. One schedule at a time, to keep memory small."""
-    from problems.problem import exact_risk, gradient_norms
+    from ratelab.problems.problem import exact_risk, gradient_norms
 
     problem, momentum, steps = batch.problem, batch.method.momentum, batch.steps
     shape = (len(batch.schedules), len(steps), len(batch.averagings), len(batch.times))
@@ -232,8 +234,8 @@ def bound_curve(
 
 
 def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
-    from experiments import jumping, stepping
-    from problems.philox import stream_key
+    from ratelab.experiments.engines import jump, step
+    from ratelab.problems.philox import stream_key
 
     assert cell.runs is not None
     assert cell.seed is not None
@@ -241,14 +243,14 @@ def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
     mixings = [np.stack([averaging(row) for row in shapes]) for averaging in batch.averagings]
     key, runs = stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)), range(*cell.runs)
     common = (batch.problem, batch.method, shapes, batch.steps, mixings, batch.times, key, runs)
-    dtype: stepping.Dtype = "float32" if cell.dtype == "float32" else "float64"
+    dtype: step.Dtype = "float32" if cell.dtype == "float32" else "float64"
     if cell.feedback_every is not None:
-        loops = stepping.Loops(batch.schedules, cell.feedback_every)
-        risk = stepping.step_plainly(*common, dtype=dtype, loops=loops)
+        loops = step.Loops(batch.schedules, cell.feedback_every)
+        risk = step.step_plainly(*common, dtype=dtype, loops=loops)
     elif engine(cell) == "jump":
-        risk = jumping.simulate(*common)
+        risk = jump.simulate(*common)
     else:
-        risk = stepping.simulate(*common, dtype=dtype)
+        risk = step.simulate(*common, dtype=dtype)
     return {"risk": (("run", "schedule", "lr", "averaging", "t"), risk)}
 
 
@@ -260,9 +262,9 @@ def _train(
     report: Callable[[float], None] | None,
 ) -> dict[str, Any]:
     """With the clock in epochs, a schedule's value is held during one and averagings collect at its end."""
-    from experiments import stepping, training
-    from problems.networks import epoch
-    from problems.philox import stream_key
+    from ratelab.experiments.engines import step, train
+    from ratelab.problems.networks import epoch
+    from ratelab.problems.philox import stream_key
 
     assert cell.runs is not None
     assert cell.seed is not None
@@ -276,8 +278,8 @@ def _train(
         mixings.append(np.ones(1) if (mixing == 1).all() else between.reshape(len(shapes), -1))
     loops = None
     if cell.feedback_every is not None:
-        loops = stepping.Loops(batch.schedules, cell.feedback_every * ticks)
-    job = training.Job(
+        loops = step.Loops(batch.schedules, cell.feedback_every * ticks)
+    job = train.Job(
         batch.problem,
         batch.method,
         np.repeat(shapes, ticks, axis=1),
@@ -290,7 +292,7 @@ def _train(
         device,
         loops,
     )
-    found = training.train(job, checkpoint, report)
+    found = train.train(job, checkpoint, report)
     return {name: (("run", "schedule", "lr", "averaging", "t"), values) for name, values in found.items()}
 
 

@@ -9,8 +9,10 @@ from typing import Annotated, Protocol, runtime_checkable
 import numpy as np
 from annotated_types import Ge, Lt
 
-from theory.arrays import Array
-from theory.notation import value
+from ratelab.theory.arrays import Array
+from ratelab.theory.notation import value
+
+__all__ = ["SGD", "HeavyBall", "TorchMomentum"]
 
 Momentum = Annotated[float, Ge(0.0), Lt(1.0)]
 

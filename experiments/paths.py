@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.spec import LrUnit, Selector, Spec, open_part, unit_of_lr
-from theory import moments
-from theory.arrays import Array, InputError, record_times
-from theory.moments import Law
-from theory.schedules import multipliers
+from ratelab.experiments.spec import LrUnit, Selector, Spec, open_part, unit_of_lr
+from ratelab.theory import moments
+from ratelab.theory.arrays import Array, InputError, record_times
+from ratelab.theory.moments import Law
+from ratelab.theory.schedules import multipliers
 
 TUNED = 1e-4
 """To how much, relative, `tune` finds a learning rate."""

@@ -15,15 +15,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.evidence import MAX_MARGIN, WINDOW, slope_weights
-from experiments.paths import Path
-from experiments.spec import MAX_HORIZON, open_part
-from experiments.verdict import order
-from problems.spectra import PowerLaw
-from theory.arrays import Array, InputError, suffix_sum
-from theory.averaging import Last, weights
-from theory.moments import Law, has_noise, without_noise
-from theory.schedules import Schedule, facts, multipliers
+from ratelab.experiments.evidence import MAX_MARGIN, WINDOW, slope_weights
+from ratelab.experiments.paths import Path
+from ratelab.experiments.spec import MAX_HORIZON, open_part
+from ratelab.experiments.verdict import order
+from ratelab.problems.spectra import PowerLaw
+from ratelab.theory.arrays import Array, InputError, suffix_sum
+from ratelab.theory.averaging import Last, weights
+from ratelab.theory.moments import Law, has_noise, without_noise
+from ratelab.theory.schedules import Schedule, facts, multipliers
 
 SETTLED = 5.0  # Σ min(λη/(1 − β), 1 − √β) from which the part of λ in the risk is settled
 SHARE = 0.05  # of the risk: what does not count

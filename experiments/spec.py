@@ -21,19 +21,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeGuard,
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from experiments import estimates, evidence
-from theory import averaging as _averaging, moments
-from theory.arrays import InputError, record_times
-from theory.averaging import Averaging, StepWeighted
-from theory.feedback import Feedback
-from theory.notation import catalogue, expand, parse
-from theory.rates import Rate
-from theory.schedules import Schedule, facts, multipliers
+from ratelab.experiments import estimates, evidence
+from ratelab.theory import averaging as _averaging, moments
+from ratelab.theory.arrays import InputError, record_times
+from ratelab.theory.averaging import Averaging, StepWeighted
+from ratelab.theory.feedback import Feedback
+from ratelab.theory.notation import catalogue, expand, parse
+from ratelab.theory.rates import Rate
+from ratelab.theory.schedules import Schedule, facts, multipliers
 
 if TYPE_CHECKING:
-    from experiments.methods import Method
-    from problems.networks import Network
-    from problems.problem import Objective
+    from ratelab.experiments.methods import Method
+    from ratelab.problems.networks import Network
+    from ratelab.problems.problem import Objective
+
+__all__ = ["Claim", "Selector", "Spec", "load"]
 
 ENGINE_VERSION = 1
 """Part of every cell's key. Raise it when a change of the code changes the numbers."""
@@ -487,7 +489,12 @@ def import_file(path: Path) -> str:
 
 def fill_catalogue() -> None:
     """Import the modules that define problems, spectra, noises, data and methods."""
-    for module in ("problems.quadratic", "problems.regression", "problems.networks", "experiments.methods"):
+    for module in (
+        "ratelab.problems.quadratic",
+        "ratelab.problems.regression",
+        "ratelab.problems.networks",
+        "ratelab.experiments.methods",
+    ):
         importlib.import_module(module)
 
 
@@ -678,8 +685,8 @@ def _faults_of_values(spec: Spec, data: bool) -> list[str]:
 
 def _faults_of_problem(spec: Spec, problem: "Objective", data: bool) -> list[str]:
     """What networks alone can, asked of another problem; of a network, whether there are data for it."""
-    from experiments.methods import TorchMomentum
-    from problems import networks
+    from ratelab.experiments.methods import TorchMomentum
+    from ratelab.problems import networks
 
     faults: list[str] = []
     if is_network(problem):

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
-from experiments.spec import Cell, Spec, cells, changes, quantities, resolved
-from theory.arrays import InputError
+from ratelab.experiments.spec import Cell, Spec, cells, changes, quantities, resolved
+from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
-    from experiments.methods import Method
-    from problems.problem import Objective
-    from theory.averaging import Averaging
-    from theory.feedback import Feedback
-    from theory.schedules import Schedule
+    from ratelab.experiments.methods import Method
+    from ratelab.problems.problem import Objective
+    from ratelab.theory.averaging import Averaging
+    from ratelab.theory.feedback import Feedback
+    from ratelab.theory.schedules import Schedule
+
+__all__ = ["Curve", "Results", "Store"]
 
 
 @dataclass(frozen=True)

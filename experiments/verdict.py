@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from scipy import stats
 
-from theory.arrays import InputError
+from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
-    from experiments.estimates import Estimate
-    from experiments.evidence import Fit
+    from ratelab.experiments.estimates import Estimate
+    from ratelab.experiments.evidence import Fit
 
 Relation: TypeAlias = Literal["at_most", "at_least", "equals"]
 Status: TypeAlias = Literal["supported", "refuted", "undecided"]

@@ -20,23 +20,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments import jumping
-from experiments.crosscheck import cross_check
-from experiments.estimates import Estimate, mean_estimate
-from experiments.methods import SGD
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, exponent, mean_interval
-from paper_figures._style import look, new_figure, shade, slope_triangle
-from paper_figures._table import Table
-from problems import philox
-from problems.noise import Gaussian
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.spectra import Given
-from theory import rates
-from theory.arrays import Array, Integers, record_times
-from theory.averaging import Last, Uniform
-from theory.schedules import InversePower, multipliers
+from ratelab.experiments.crosscheck import cross_check
+from ratelab.experiments.engines import jump
+from ratelab.experiments.estimates import Estimate, mean_estimate
+from ratelab.experiments.methods import SGD
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, exponent, mean_interval
+from ratelab.paper_figures.house.style import look, new_figure, shade, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import Given
+from ratelab.theory import rates
+from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.averaging import Last, Uniform
+from ratelab.theory.schedules import InversePower, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def data(full: bool = False, report: Report = quiet) -> Curves:
     assert exact is not None
     report(1, 2)
     key = philox.stream_key(0, repr(PROBLEM))
-    runs = jumping.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
+    runs = jump.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
     report(2, 2)
     return Curves(times, exact, runs)
 

@@ -28,20 +28,20 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from experiments.estimates import Estimate, mean_estimate
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._style import looks, new_figure, shade
-from paper_figures._table import Table
-from problems import philox
-from problems.noise import Gaussian
-from problems.problem import critical_lr, exact_risk
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares
-from problems.spectra import LogUniform
-from theory.arrays import Array
-from theory.moments import steady_risk
-from theory.schedules import Constant, MultiStep, Schedule
+from ratelab.experiments.estimates import Estimate, mean_estimate
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.style import looks, new_figure, shade
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.problem import critical_lr, exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array
+from ratelab.theory.moments import steady_risk
+from ratelab.theory.schedules import Constant, MultiStep, Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,17 +26,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
-from experiments.evidence import slope_weights
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import look, new_figure, slope_triangle
-from paper_figures._table import Table
-from problems.noise import Gaussian
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory.arrays import Array, Integers, record_times
-from theory.schedules import Constant, Cosine, InversePower, Linear, Schedule, facts, multipliers
+from ratelab.experiments.evidence import slope_weights
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.schedules import Constant, Cosine, InversePower, Linear, Schedule, facts, multipliers
 
 ABOUT = About(
     title="Updates to a target against the condition number",

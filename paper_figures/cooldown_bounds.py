@@ -32,14 +32,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from scipy.optimize import curve_fit
 
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import looks, new_figure
-from paper_figures._table import Table
-from theory.arrays import Array
-from theory.bounds import Bound, omega, omega_curve
-from theory.combine import Cooldown
-from theory.schedules import Constant, Cosine, Fall, Linear, Schedule
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import looks, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
+from ratelab.theory.bounds import Bound, omega, omega_curve
+from ratelab.theory.combine import Cooldown
+from ratelab.theory.schedules import Constant, Cosine, Fall, Linear, Schedule
 
 ABOUT = About(
     title="Cooldowns in the worst case",

@@ -28,19 +28,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import looks, new_figure, ordered
-from paper_figures._table import Table
-from problems.noise import NoNoise
-from problems.problem import Problem, critical_lr, exact_risk
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares
-from problems.spectra import LogUniform
-from theory.arrays import Array, Integers
-from theory.combine import Product, Scaled, Then
-from theory.cycles import Triangular
-from theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import looks, new_figure, ordered
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems.noise import NoNoise
+from ratelab.problems.problem import Problem, critical_lr, exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array, Integers
+from ratelab.theory.combine import Product, Scaled, Then
+from ratelab.theory.cycles import Triangular
+from ratelab.theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
 
 ABOUT = About(
     title="Cyclical learning rates and the range test",

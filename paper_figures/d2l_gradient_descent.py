@@ -20,12 +20,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from experiments.evidence import slope_weights
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import Look, new_figure, ordered, slope_triangle
-from paper_figures._table import Table
-from theory.arrays import Array
+from ratelab.experiments.evidence import slope_weights
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import Look, new_figure, ordered, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

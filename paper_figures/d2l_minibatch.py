@@ -23,16 +23,16 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.estimates import Estimate, fraction_estimate, mean_estimate, ratio_estimate
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import VERMILION, new_figure, ordered
-from paper_figures._table import Table
-from problems import philox
-from problems.datasets import load
-from problems.minibatches import minibatches
-from theory.arrays import Array
-from theory.moments import Minibatches, exact_risk
+from ratelab.experiments.estimates import Estimate, fraction_estimate, mean_estimate, ratio_estimate
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import VERMILION, new_figure, ordered
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.data.datasets import load
+from ratelab.problems.data.minibatches import minibatches
+from ratelab.theory.arrays import Array
+from ratelab.theory.moments import Minibatches, exact_risk
 
 ABOUT = About(
     title="Minibatches of the airfoil data",

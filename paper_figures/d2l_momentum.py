@@ -26,13 +26,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq, minimize_scalar
 
-from experiments.verdict import Relation
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import VERMILION, Look, new_figure, ordered
-from paper_figures._table import Table
-from theory.arrays import Array
-from theory.moments import Additive, exact_risk, steady_risk
+from ratelab.experiments.verdict import Relation
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
+from ratelab.theory.moments import Additive, exact_risk, steady_risk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,13 +22,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import looks, new_figure, shade
-from paper_figures._table import Table
-from theory.arrays import Array
-from theory.combine import Clip, Scaled, Warmup, Within
-from theory.schedules import Constant, Cosine, Exponential, InversePower, MultiStep, Schedule, multipliers
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import looks, new_figure, shade
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Clip, Scaled, Warmup, Within
+from ratelab.theory.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    InversePower,
+    MultiStep,
+    Schedule,
+    multipliers,
+)
 
 ABOUT = About(
     title="Schedules of a textbook, as written and as trained",

@@ -20,19 +20,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from experiments.estimates import Estimate, fraction_estimate
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import look, new_figure
-from paper_figures._table import Table
-from problems import philox
-from problems.noise import Gaussian
-from problems.quadratic import Quadratic
-from problems.spectra import Given
-from theory.affine import last_iterate
-from theory.arrays import Array
-from theory.combine import Scaled
-from theory.schedules import Constant, Exponential, InversePower, Schedule, multipliers
+from ratelab.experiments.estimates import Estimate, fraction_estimate
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import Given
+from ratelab.theory.affine import last_iterate
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Scaled
+from ratelab.theory.schedules import Constant, Exponential, InversePower, Schedule, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

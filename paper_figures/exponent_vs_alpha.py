@@ -23,20 +23,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from experiments.evidence import window
-from experiments.regime import SETTLED
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, exponent
-from paper_figures._style import AVERAGE, LAST, new_figure
-from paper_figures._table import Table
-from problems.noise import Gaussian
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory import rates
-from theory.arrays import Array, record_times
-from theory.averaging import Last, Uniform
-from theory.schedules import InversePower, multipliers
+from ratelab.experiments.evidence import window
+from ratelab.experiments.regime import SETTLED
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, exponent
+from ratelab.paper_figures.house.style import AVERAGE, LAST, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory import rates
+from ratelab.theory.arrays import Array, record_times
+from ratelab.theory.averaging import Last, Uniform
+from ratelab.theory.schedules import InversePower, multipliers
 
 ABOUT = About(
     title="The exponent of the risk against that of the steps",
@@ -181,7 +181,7 @@ CLAIMS: tuple[Claim[Exponents], ...] = (
     ),
     Claim(
         "the tolerance of these claims is that of the verdicts",
-        "experiments.evidence.margin",
+        "ratelab.experiments.evidence.margin",
         lambda d: d.margin,
         _MARGIN,
         1e-4,

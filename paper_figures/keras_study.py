@@ -23,16 +23,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
-from experiments.spec import Spec
-from experiments.store import Curve, Results
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._studies import study
-from paper_figures._style import looks, new_figure
-from paper_figures._table import Table
-from theory.arrays import Array, Integers
-from theory.schedules import Schedule, multipliers
+from ratelab.experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
+from ratelab.experiments.spec import Spec
+from ratelab.experiments.store import Curve, Results
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.studies import study
+from ratelab.paper_figures.house.style import looks, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array, Integers
+from ratelab.theory.schedules import Schedule, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

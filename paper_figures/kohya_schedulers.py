@@ -23,16 +23,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments import dialect_kohya as kohya
-from experiments.dialect_kohya import Choice
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import look, new_figure
-from paper_figures._table import Table
-from theory.arrays import Array
-from theory.combine import Repeat, Warmup
-from theory.cycles import CosineRestarts
-from theory.schedules import Constant, Cosine, Linear, Polynomial, Rex, Schedule, multipliers
+from ratelab.experiments.dialects import kohya
+from ratelab.experiments.dialects.kohya import Choice
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Repeat, Warmup
+from ratelab.theory.cycles import CosineRestarts
+from ratelab.theory.schedules import Constant, Cosine, Linear, Polynomial, Rex, Schedule, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

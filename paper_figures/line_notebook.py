@@ -28,19 +28,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments import stepping
-from experiments.estimates import mean_estimate, ratio_estimate
-from experiments.methods import SGD
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._style import look, new_figure
-from paper_figures._table import Table
-from problems import philox
-from problems.datasets import load
-from problems.problem import exact_risk
-from problems.regression import TableLeastSquares
-from theory.arrays import Array, Integers, record_times
-from theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
+from ratelab.experiments.engines import step
+from ratelab.experiments.estimates import mean_estimate, ratio_estimate
+from ratelab.experiments.methods import SGD
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.data.datasets import load
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.regression import TableLeastSquares
+from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def data(full: bool = False, report: Report = quiet) -> Fits:
     report(2, 3)
     fresh = exact_risk(problem, s, np.array([LR]), [np.ones_like(s)], times)
     assert fresh is not None
-    runs = stepping.simulate(problem, SGD(), s, np.array([LR]), [np.ones_like(s)], times, key, range(RUNS))
+    runs = step.simulate(problem, SGD(), s, np.array([LR]), [np.ones_like(s)], times, key, range(RUNS))
     kept = np.cumprod(1 - LR * s[:, :, None] * problem.eigenvalues, axis=1)
     kept = np.concatenate([np.ones_like(kept[:, :1]), kept], axis=1)[:, times] * problem.start
     report(3, 3)

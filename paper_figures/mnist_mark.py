@@ -22,14 +22,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
-from experiments.store import Curve
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._studies import study
-from paper_figures._style import look, new_figure
-from paper_figures._table import Table
-from theory.arrays import Array
+from ratelab.experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
+from ratelab.experiments.store import Curve
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.studies import study
+from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

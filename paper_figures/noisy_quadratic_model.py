@@ -27,13 +27,13 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import exp1
 
-from experiments.evidence import slope_weights
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import new_figure, ordered, slope_triangle
-from paper_figures._table import Table
-from theory.arrays import Array
-from theory.moments import Additive, exact_risk
+from ratelab.experiments.evidence import slope_weights
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
+from ratelab.theory.moments import Additive, exact_risk
 
 ABOUT = About(
     title="Batch size and updates in the noisy quadratic model",

@@ -30,21 +30,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.evidence import slope_weights
-from experiments.regime import UNTRUNCATED
-from experiments.verdict import Status
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, exponent
-from paper_figures._style import AVERAGE, LAST, new_figure, slope_triangle
-from paper_figures._table import Table
-from problems.noise import Gaussian, NoNoise
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.spectra import PowerLaw
-from theory import rates
-from theory.arrays import Array, Integers, record_times
-from theory.averaging import Last, Uniform
-from theory.schedules import InversePower, multipliers
+from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.regime import UNTRUNCATED
+from ratelab.experiments.verdict import Status
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, exponent
+from ratelab.paper_figures.house.style import AVERAGE, LAST, new_figure, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems.noise import Gaussian, NoNoise
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import PowerLaw
+from ratelab.theory import rates
+from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.averaging import Last, Uniform
+from ratelab.theory.schedules import InversePower, multipliers
 
 ABOUT = About(
     title="Power-law spectra: exponents of bias and variance",

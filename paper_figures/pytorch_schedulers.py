@@ -27,13 +27,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments import dialects
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import look, new_figure
-from paper_figures._table import Table
-from theory.arrays import Array
-from theory.schedules import Compounding, InversePower, Schedule, multipliers
+from ratelab.experiments import dialects
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
+from ratelab.theory.schedules import Compounding, InversePower, Schedule, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

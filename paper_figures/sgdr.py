@@ -29,18 +29,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.evidence import slope_weights
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim
-from paper_figures._style import looks, new_figure, shade, slope_triangle
-from paper_figures._table import Table
-from problems.noise import Gaussian
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory.arrays import Array
-from theory.combine import Repeat
-from theory.schedules import Constant, Cosine, MultiStep, Schedule, multipliers
+from ratelab.experiments.evidence import slope_weights
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.style import looks, new_figure, shade, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Repeat
+from ratelab.theory.schedules import Constant, Cosine, MultiStep, Schedule, multipliers
 
 ABOUT = About(
     title="Warm restarts",

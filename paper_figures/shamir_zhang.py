@@ -26,20 +26,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.estimates import Estimate, mean_estimate, ratio_estimate
-from experiments.evidence import NoFit, fit_trajectories
-from experiments.methods import SGD
-from experiments.training import Job, train
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._style import AVERAGE, LAST, new_figure, shade, slope_triangle
-from paper_figures._table import Table
-from problems import philox
-from problems.networks import LinearClassifier, Split
-from theory.arrays import Array, InputError, Integers
-from theory.averaging import Last, PolynomialDecay, Tail, Uniform
-from theory.bounds import omega_curve
-from theory.schedules import InversePower, multipliers
+from ratelab.experiments.engines.train import Job, train
+from ratelab.experiments.estimates import Estimate, mean_estimate, ratio_estimate
+from ratelab.experiments.evidence import NoFit, fit_trajectories
+from ratelab.experiments.methods import SGD
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.style import AVERAGE, LAST, new_figure, shade, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.networks import LinearClassifier, Split
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.averaging import Last, PolynomialDecay, Tail, Uniform
+from ratelab.theory.bounds import omega_curve
+from ratelab.theory.schedules import InversePower, multipliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -32,23 +32,23 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
-from experiments.store import Curve
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._studies import study
-from paper_figures._style import look, new_figure, slope_triangle
-from paper_figures._table import Table
-from problems.noise import Gaussian
-from problems.problem import exact_risk
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory.affine import fold, update
-from theory.arrays import Array
-from theory.averaging import Last, StochasticWeightAveraging, Tail
-from theory.combine import Scaled, Then
-from theory.cycles import Sawtooth
-from theory.schedules import Constant, Cosine, Linear, Schedule, multipliers
+from ratelab.experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
+from ratelab.experiments.store import Curve
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.studies import study
+from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.affine import fold, update
+from ratelab.theory.arrays import Array
+from ratelab.theory.averaging import Last, StochasticWeightAveraging, Tail
+from ratelab.theory.combine import Scaled, Then
+from ratelab.theory.cycles import Sawtooth
+from ratelab.theory.schedules import Constant, Cosine, Linear, Schedule, multipliers
 
 ABOUT = About(
     title="Stochastic weight averaging",

@@ -27,21 +27,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import stepping
-from experiments.crosscheck import cross_check
-from experiments.estimates import Estimate, mean_estimate
-from experiments.methods import SGD
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, mean_interval
-from paper_figures._style import new_figure, ordered, slope_triangle
-from paper_figures._table import Table
-from problems import philox
-from problems.problem import critical_lr, exact_risk
-from problems.regression import StreamingLeastSquares
-from problems.spectra import LogUniform
-from theory.arrays import Array
-from theory.combine import Product, Warmup
-from theory.schedules import Constant, MultiStep, Piecewise, Schedule, multipliers
+from ratelab.experiments.crosscheck import cross_check
+from ratelab.experiments.engines import step
+from ratelab.experiments.estimates import Estimate, mean_estimate
+from ratelab.experiments.methods import SGD
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle
+from ratelab.paper_figures.house.table import Table
+from ratelab.problems import philox
+from ratelab.problems.problem import critical_lr, exact_risk
+from ratelab.problems.regression import StreamingLeastSquares
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Product, Warmup
+from ratelab.theory.schedules import Constant, MultiStep, Piecewise, Schedule, multipliers
 
 ABOUT = About(
     title="Batch size, warmup and the largest stable step",
@@ -131,7 +131,7 @@ def _runs(count: int) -> Array:
     key = philox.stream_key(0, repr(problem(LARGEST)))
     records, lrs = np.array(CHECKED) * per, np.array([ETA * LARGEST])
     mixings = [np.ones_like(steps)]
-    found = stepping.simulate(problem(LARGEST), SGD(), steps, lrs, mixings, records, key, range(count))
+    found = step.simulate(problem(LARGEST), SGD(), steps, lrs, mixings, records, key, range(count))
     return found[:, :, 0, 0]
 
 

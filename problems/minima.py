@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, eigh
 
-from theory import cache
-from theory.arrays import Array, InputError, Integers
-from theory.threads import serial_products
+from ratelab.theory import cache
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.threads import serial_products
 
 GRADIENT_BOUND: Final = 1e-10
 """A smooth minimum is refused where ‖∇f‖²/2λ is larger."""

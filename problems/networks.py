@@ -20,15 +20,17 @@ import numpy as np
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from problems import minima, philox
-from problems.datasets import SIZES, load_labelled, validation_split
-from problems.minibatches import updates_per_epoch
-from problems.problem import Objective
-from theory.arrays import Array, InputError, Integers
-from theory.notation import value
+from ratelab.problems import minima, philox
+from ratelab.problems.data.datasets import SIZES, load_labelled, validation_split
+from ratelab.problems.data.minibatches import updates_per_epoch
+from ratelab.problems.problem import Objective
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.notation import value
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+__all__ = ["MLP", "LeNet", "LinearClassifier", "Split"]
 
 Loss: TypeAlias = Literal["cross_entropy", "logistic", "hinge"]
 Count = Annotated[int, Ge(1)]
@@ -43,7 +45,7 @@ Shape: TypeAlias = tuple[int, ...]
 class Split:
     """The rows that are trained on, kept for validation, and tested on.
 
-    `name` is a data set of `problems.datasets`. Of its training rows the first `rows` are taken (None: all),
+    `name` is a data set of `data.datasets`. Of its training rows the first `rows` are taken (None: all),
     of these `validation` are drawn by `seed` and kept; the first `test` of its test rows are tested on.
     """
 

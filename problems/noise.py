@@ -10,9 +10,11 @@ from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from annotated_types import Ge, Le
 
-from problems import philox
-from theory.arrays import Array
-from theory.notation import value
+from ratelab.problems import philox
+from ratelab.theory.arrays import Array
+from ratelab.theory.notation import value
+
+__all__ = ["Gaussian", "NoNoise", "Rademacher", "StudentT"]
 
 Covariance: TypeAlias = Literal["identity", "hessian"]
 Sd = Annotated[float, Ge(0.0), Le(1e100)]

@@ -17,8 +17,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from theory.arrays import Array, Integers
-from theory.threads import spread
+from ratelab.theory.arrays import Array, Integers
+from ratelab.theory.threads import spread
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint64]

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import moments
-from theory.arrays import Array, InputError, Integers, record_times
-from theory.averaging import Averaging
-from theory.moments import Law
-from theory.schedules import Schedule, multipliers
+from ratelab.theory import moments
+from ratelab.theory.arrays import Array, InputError, Integers, record_times
+from ratelab.theory.averaging import Averaging
+from ratelab.theory.moments import Law
+from ratelab.theory.schedules import Schedule, multipliers
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ["Objective", "Problem", "critical_lr", "exact_risk", "gradient_norms", "risk_curve"]
 
 Sample: TypeAlias = tuple[NDArray[np.floating[Any]], ...]
 """What the gradients of a batch of runs at consecutive updates need; arrays have shape (runs, updates, …)."""
@@ -132,9 +134,9 @@ def risk_curve(
 
     `averaging` is the last iterate by default. InputError where the problem has no exact law.
 
-    >>> from problems.quadratic import Quadratic
-    >>> from problems.spectra import LogUniform
-    >>> from theory.schedules import InversePower
+    >>> from ratelab.problems.quadratic import Quadratic
+    >>> from ratelab.problems.spectra import LogUniform
+    >>> from ratelab.theory.schedules import InversePower
     >>> quadratic = Quadratic(LogUniform(dim=10, condition_number=10.0))
     >>> t, risk = risk_curve(quadratic, InversePower(0.5), lr=0.3, horizon=1000)
     >>> bool(risk[-1] < risk[0])

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from problems import philox
-from problems.noise import Gaussian, Noise, NoNoise
-from problems.problem import Sample
-from problems.spectra import Spectrum
-from theory.arrays import Array, InputError
-from theory.moments import Additive
-from theory.notation import value
+from ratelab.problems import philox
+from ratelab.problems.noise import Gaussian, Noise, NoNoise
+from ratelab.problems.problem import Sample
+from ratelab.problems.spectra import Spectrum
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.moments import Additive
+from ratelab.theory.notation import value
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ["Quadratic", "Rotated"]
 
 
 @value("problem")

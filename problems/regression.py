@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
-from problems import philox
-from problems.datasets import load
-from problems.minibatches import minibatches
-from problems.problem import Sample
-from problems.spectra import Spectrum
-from theory.arrays import Array, InputError
-from theory.moments import MINIBATCH_DIM, Additive, LeastSquares, Minibatches
-from theory.notation import value
+from ratelab.problems import philox
+from ratelab.problems.data.datasets import load
+from ratelab.problems.data.minibatches import minibatches
+from ratelab.problems.problem import Sample
+from ratelab.problems.spectra import Spectrum
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.moments import MINIBATCH_DIM, Additive, LeastSquares, Minibatches
+from ratelab.theory.notation import value
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = ["StreamingLeastSquares", "TableLeastSquares"]
 
 Batch = Annotated[int, Ge(1)]
 
@@ -94,7 +96,7 @@ class StreamingLeastSquares:
 class TableLeastSquares:
     """f(x) = (1/2n) Σ (z_jᵀx − y_j)² over the n rows of a table, with minibatches of its rows.
 
-    `table` names it ("diabetes", "airfoil", "line", "line_population"; see `problems.datasets`). Columns and
+    `table` names it ("diabetes", "airfoil", "line", "line_population"; see `data.datasets`). Columns and
     targets of the two real tables are standardised (mean 0, variance 1), a line's points are as they are;
     every row ends with a 1, the intercept. `batch` rows are drawn per update: with `replacement`
     independently (exact law up to 32 columns), without it epoch by epoch from a fresh permutation, the last

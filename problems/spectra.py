@@ -16,8 +16,10 @@ from typing import Annotated, Protocol, runtime_checkable
 import numpy as np
 from annotated_types import Ge, Gt, Lt, MinLen
 
-from theory.arrays import Array, InputError
-from theory.notation import value
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import value
+
+__all__ = ["Given", "LogUniform", "MarchenkoPastur", "PowerLaw", "TwoCluster", "UniformSpectrum"]
 
 Dim = Annotated[int, Ge(1)]
 ConditionNumber = Annotated[float, Ge(1.0)]

@@ -5,8 +5,6 @@ expectation, 2 bad input, 3 a verdict is unexpectedly undecided, 4 cells failed,
 interrupted.
 """
 
-import importlib
-import importlib.util
 import io
 import os
 import signal
@@ -20,171 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from experiments.claims import Judgement, judge as judge
-    from experiments.dialects import DialectError as DialectError, Training as Training
-    from experiments.execute import Report
-    from experiments.methods import SGD as SGD, HeavyBall as HeavyBall, TorchMomentum as TorchMomentum
-    from experiments.spec import Claim as Claim, Selector as Selector, Spec as Spec, load as load
-    from experiments.store import Curve as Curve, Results as Results, Store as Store
-    from paper_figures._claims import Outcome
-    from paper_figures._make import Style, show_figure as show_figure
-    from paper_figures._results import show_results as show_results, show_schedules as show_schedules
-    from problems.networks import (
-        MLP as MLP,
-        LeNet as LeNet,
-        LinearClassifier as LinearClassifier,
-        Split as Split,
-    )
-    from problems.noise import (
-        Gaussian as Gaussian,
-        NoNoise as NoNoise,
-        Rademacher as Rademacher,
-        StudentT as StudentT,
-    )
-    from problems.problem import (
-        Objective as Objective,
-        Problem as Problem,
-        critical_lr as critical_lr,
-        exact_risk as exact_risk,
-        gradient_norms as gradient_norms,
-        risk_curve as risk_curve,
-    )
-    from problems.quadratic import Quadratic as Quadratic, Rotated as Rotated
-    from problems.regression import (
-        StreamingLeastSquares as StreamingLeastSquares,
-        TableLeastSquares as TableLeastSquares,
-    )
-    from problems.spectra import (
-        Given as Given,
-        LogUniform as LogUniform,
-        MarchenkoPastur as MarchenkoPastur,
-        PowerLaw as PowerLaw,
-        TwoCluster as TwoCluster,
-        UniformSpectrum as UniformSpectrum,
-    )
-    from theory.arrays import (
-        Array,
-        InputError as InputError,
-        record_times as record_times,
-        suffix_sum as suffix_sum,
-    )
-    from theory.averaging import (
-        Averaging as Averaging,
-        ExponentialMovingAverage as ExponentialMovingAverage,
-        Last as Last,
-        PolynomialDecay as PolynomialDecay,
-        StepWeighted as StepWeighted,
-        StochasticWeightAveraging as StochasticWeightAveraging,
-        Tail as Tail,
-        Uniform as Uniform,
-    )
-    from theory.bounds import Bound as Bound
-    from theory.combine import (
-        Clip as Clip,
-        Cooldown as Cooldown,
-        Held as Held,
-        Product as Product,
-        Repeat as Repeat,
-        Scaled as Scaled,
-        Then as Then,
-        Warmup as Warmup,
-        Within as Within,
-    )
-    from theory.cycles import (
-        CosineRestarts as CosineRestarts,
-        CosineWave as CosineWave,
-        OneCycle as OneCycle,
-        Sawtooth as Sawtooth,
-        Triangular as Triangular,
-    )
-    from theory.feedback import (
-        Feedback as Feedback,
-        GreedyLR as GreedyLR,
-        ReduceLROnPlateau as ReduceLROnPlateau,
-        SklearnAdaptive as SklearnAdaptive,
-        replay as replay,
-    )
-    from theory.notation import catalogue as catalogue, expand as expand, parse as parse, value as value
-    from theory.rates import Rate as Rate
-    from theory.sampled import Values as Values
-    from theory.schedules import (
-        Compounding as Compounding,
-        Constant as Constant,
-        Cosine as Cosine,
-        Exponential as Exponential,
-        Geometric as Geometric,
-        HorizonError as HorizonError,
-        InversePower as InversePower,
-        Linear as Linear,
-        MultiStep as MultiStep,
-        Piecewise as Piecewise,
-        Polynomial as Polynomial,
-        Rex as Rex,
-        Schedule as Schedule,
-        Step as Step,
-        Tanh as Tanh,
-        TriStage as TriStage,
-        WarmupStableDecay as WarmupStableDecay,
-        closing as closing,
-        facts as facts,
-        multipliers as multipliers,
-    )
-    from theory.stepsizes import (
-        Bottou as Bottou,
-        Chebyshev as Chebyshev,
-        HorizonPower as HorizonPower,
-        Noam as Noam,
-        Refined as Refined,
-        Silver as Silver,
-        Stages as Stages,
-    )
+    from ratelab.experiments.claims import Judgement
+    from ratelab.experiments.dialects import Training
+    from ratelab.experiments.execute import Report
+    from ratelab.experiments.spec import Spec
+    from ratelab.experiments.store import Store
+    from ratelab.paper_figures.house.claims import Outcome
+    from ratelab.paper_figures.house.make import Style
+    from ratelab.theory.arrays import Array
+    from ratelab.theory.feedback import Feedback
+    from ratelab.theory.schedules import Schedule
 
-__version__ = "0.1.0"
-
-_PUBLIC = {
-    "theory.arrays": "InputError record_times suffix_sum",
-    "theory.notation": "catalogue expand parse value",
-    "theory.schedules": "Schedule Constant InversePower Compounding Linear Polynomial Cosine Geometric "
-    "Exponential Step MultiStep Piecewise Rex Tanh TriStage WarmupStableDecay HorizonError closing facts "
-    "multipliers",
-    "theory.cycles": "Triangular CosineWave CosineRestarts OneCycle Sawtooth",
-    "theory.combine": "Warmup Cooldown Then Scaled Product Clip Within Repeat Held",
-    "theory.stepsizes": "Bottou Chebyshev HorizonPower Noam Refined Silver Stages",
-    "theory.sampled": "Values",
-    "theory.feedback": "Feedback GreedyLR ReduceLROnPlateau SklearnAdaptive replay",
-    "theory.averaging": "Averaging Last Uniform StepWeighted Tail PolynomialDecay ExponentialMovingAverage "
-    "StochasticWeightAveraging",
-    "theory.rates": "Rate",
-    "theory.bounds": "Bound",
-    "problems.problem": "Objective Problem exact_risk gradient_norms critical_lr risk_curve",
-    "problems.spectra": "UniformSpectrum LogUniform TwoCluster PowerLaw MarchenkoPastur Given",
-    "problems.noise": "Gaussian StudentT Rademacher NoNoise",
-    "problems.quadratic": "Quadratic Rotated",
-    "problems.regression": "StreamingLeastSquares TableLeastSquares",
-    "problems.networks": "Split LinearClassifier MLP LeNet",
-    "experiments.methods": "SGD HeavyBall TorchMomentum",
-    "experiments.spec": "Spec Claim Selector load",
-    "experiments.dialects": "Training DialectError",
-    "experiments.store": "Store Results Curve",
-    "experiments.claims": "judge",
-    "paper_figures._make": "show_figure",
-    "paper_figures._results": "show_results show_schedules",
-}
 _CURVE = ("problem", "method", "schedule", "averaging")
-_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
-__all__ = ["__version__", "main", *_MODULE_OF]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'ratelab' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
-
-
 EXAMPLE = """\
 # A ratelab experiment: every combination of the lists below is computed.
 # Check and run it with
@@ -285,7 +130,7 @@ def init(path: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 
     Example: [bold]ratelab init my.toml[/bold]
     """
-    from theory.arrays import InputError
+    from ratelab.theory.arrays import InputError
 
     if path.exists():
         raise InputError(f"{path} exists and is left as it is; give another name")
@@ -312,9 +157,9 @@ def list_(
 
     Example: [bold]ratelab list schedules[/bold]
     """
-    from experiments.spec import fill_catalogue, import_file
-    from theory.arrays import InputError
-    from theory.notation import catalogue, signature
+    from ratelab.experiments.spec import fill_catalogue, import_file
+    from ratelab.theory.arrays import InputError
+    from ratelab.theory.notation import catalogue, signature
 
     fill_catalogue()
     for path in imports or []:
@@ -371,14 +216,14 @@ def preview(
 
     Example: [bold]ratelab preview "Warmup(Cosine(), length=0.05)" --lr 0.3 --out cosine.png[/bold]
     """
-    from experiments.spec import read_shape
-    from theory.arrays import InputError
-    from theory.schedules import Schedule, multipliers
+    from ratelab.experiments.spec import read_shape
+    from ratelab.theory.arrays import InputError
+    from ratelab.theory.schedules import Schedule, multipliers
 
     check_rate(lr, horizon)
     steps: dict[str, Array] = {}
     if is_training_file(schedule):
-        from experiments import dialect_kohya
+        from ratelab.experiments.dialects import kohya as dialect_kohya
 
         for part, training in dialect_kohya.trainings(
             Path(schedule), lr=lr, horizon=horizon, images=images
@@ -405,9 +250,9 @@ def preview(
     if out is None:
         print("\n--out FILE.png writes a picture")
     else:
-        from paper_figures import _results
+        from ratelab.paper_figures.house import results as plots
 
-        print(f"\nwrote {_results.save_preview(steps, out)}")
+        print(f"\nwrote {plots.save_preview(steps, out)}")
 
 
 @app.command()
@@ -433,8 +278,8 @@ def convert(
     Dialects: ratelab (the notation), torch, transformers, diffusers, optax, timm, keras, sklearn, kohya.
     Example: [bold]ratelab convert "CosineAnnealingLR(T_max=90)" --lr 0.1 --horizon 90 --to keras[/bold]
     """
-    from experiments import dialects
-    from experiments.spec import import_file
+    from ratelab.experiments import dialects
+    from ratelab.experiments.spec import import_file
 
     for path in imports or []:
         import_file(path)
@@ -486,10 +331,10 @@ def run(
 
     Example: [bold]ratelab run examples/decay_rates.toml --workers 2[/bold]
     """
-    from experiments import cost, execute
-    from experiments.spec import cells, load
-    from experiments.store import Store, missing
-    from theory.arrays import InputError
+    from ratelab.experiments import cost, execute
+    from ratelab.experiments.spec import cells, load
+    from ratelab.experiments.store import Store, missing
+    from ratelab.theory.arrays import InputError
 
     use_data(data)
     if workers is not None and workers < 1:
@@ -549,7 +394,7 @@ def status(
 
     Example: [bold]ratelab status results/decay_rates[/bold]
     """
-    from experiments.spec import cells
+    from ratelab.experiments.spec import cells
 
     use_data(data)
     store, spec = opened(run, imports or [])
@@ -582,9 +427,9 @@ def verdict(
     Exit code 0: every verdict is as expected; 1: one contradicts; 3: one is unexpectedly undecided.
     Example: [bold]ratelab verdict results/decay_rates[/bold]
     """
-    from experiments import claims
-    from experiments.store import Results
-    from theory.arrays import InputError
+    from ratelab.experiments import claims
+    from ratelab.experiments.store import Results
+    from ratelab.theory.arrays import InputError
 
     use_data(data)
     store, spec = opened(run, imports or [], full)
@@ -610,8 +455,8 @@ def calibrate(
     Exit code 1: a family misses what is aimed at. What the numbers mean: docs/verdicts.md.
     Example: [bold]ratelab calibrate --cases 50[/bold]
     """
-    from experiments import calibration
-    from theory.arrays import InputError
+    from ratelab.experiments import calibration
+    from ratelab.theory.arrays import InputError
 
     if cases < 1:
         raise InputError(f"--cases is {cases}; give at least 1")
@@ -670,7 +515,7 @@ def figure(
     Examples: [bold]ratelab figure bach_moulines --venue neurips --format pdf,svg[/bold]
     [bold]ratelab figure results/decay_rates[/bold]
     """
-    from paper_figures import _make
+    from ratelab.paper_figures.house import make
 
     use_data(data)
     style = printed_style(venue, column, formats, tex)
@@ -686,7 +531,7 @@ def figure(
             continue
         try:
             with computing(name, full) as report:
-                made = _make.make(name, out or Path("figures"), style, full, report)
+                made = make.make(name, out or Path("figures"), style, full, report)
         except Exception as error:
             failed[name] = describe(error)
         else:
@@ -731,23 +576,23 @@ def plot(
     Written are the pictures, the CSV they are drawn from, and a script that draws them again.
     Example: [bold]ratelab plot results/decay_rates --by schedule --compensate 0.5 --where "lr=0.3"[/bold]
     """
-    from experiments.store import Results
-    from paper_figures import _curves, _results, _venues
+    from ratelab.experiments.store import Results
+    from ratelab.paper_figures.house import curves, results as plots, venues
 
     use_data(data)
     style = printed_style(venue, column, formats, tex)
     store, spec = opened(run, imports or [], full)
-    chosen = _results.chosen(spec, x, y, by, compensate, where or [])
+    chosen = plots.chosen(spec, x, y, by, compensate, where or [])
     require_complete(spec, store)
     usual = f"{chosen.y.replace('/', '_over_')}-by-{by}-over-{x}"
     stem = store.figures / usual if out is None else out / usual if out.is_dir() else out
-    if stem.suffix.removeprefix(".") in (*_venues.FORMATS, "csv", "py"):
+    if stem.suffix.removeprefix(".") in (*venues.FORMATS, "csv", "py"):
         stem = stem.with_suffix("")
-    for path in _results.plot(Results(spec, store), chosen, stem, style):
+    for path in plots.plot(Results(spec, store), chosen, stem, style):
         print(f"wrote {path}")
-    print(f"shown: {_results.setting(spec, chosen)}")
-    abreast = len(_results.values_of(spec, chosen, _results.panels(spec, chosen)[1]))
-    if abreast > _curves.ABREAST:
+    print(f"shown: {plots.setting(spec, chosen)}")
+    abreast = len(plots.values_of(spec, chosen, plots.panels(spec, chosen)[1]))
+    if abreast > curves.ABREAST:
         print(f"{abreast} panels abreast make it wider than the page; --where draws fewer")
 
 
@@ -767,7 +612,7 @@ def audit(
     longer as recorded; 4: a figure could not be computed.
     Example: [bold]ratelab audit d2l_momentum swa --out audit.md[/bold]
     """
-    from paper_figures import _make, _venues
+    from ratelab.paper_figures.house import make, venues
 
     use_data(data)
     columns = ["figure", "source", "sentence", "printed or predicted", "measured", "verdict"]
@@ -775,7 +620,7 @@ def audit(
     for name in chosen_figures(names):
         try:
             with computing(name, full) as report:
-                _, judged = _make.measure(name, full, report)
+                _, judged = make.measure(name, full, report)
         except Exception as error:
             failed[name] = describe(error)
             continue
@@ -784,10 +629,10 @@ def audit(
             sentence = o.claim.sentence + (f" — {o.claim.finding}" if o.claim.finding else "")
             rows.append([name, o.claim.source, sentence, o.claim.printed, o.measured, o.holds])
     print_table("", columns, rows)
-    print(_make.count(outcomes))
+    print(make.count(outcomes))
     if out is not None:
-        text = f"# The audit\n\n{_make.count(outcomes)}\n\n{markdown_table(columns, rows)}\n"
-        print(f"wrote {_venues.save_text(text, out)}")
+        text = f"# The audit\n\n{make.count(outcomes)}\n\n{markdown_table(columns, rows)}\n"
+        print(f"wrote {venues.save_text(text, out)}")
     end_audit(outcomes, failed)
 
 
@@ -805,41 +650,33 @@ def gallery(
     Exit codes as those of audit.
     Example: [bold]ratelab gallery --out gallery[/bold]
     """
-    from paper_figures import _gallery, _make
+    from ratelab.paper_figures.house import gallery, make
 
     use_data(data)
     entries, failed = [], {}
     for name in chosen_figures(names):
         try:
             with computing(name, full) as report:
-                entries.append(_gallery.entry(name, out, full, report))
+                entries.append(gallery.entry(name, out, full, report))
         except Exception as error:
             failed[name] = describe(error)
     outcomes = [outcome for entry in entries for outcome in entry.outcomes]
     if entries:
-        print(f"wrote {_gallery.write(entries, out, full, failed)}: {len(entries)} figures")
-    print(_make.count(outcomes))
+        print(f"wrote {gallery.write(entries, out, full, failed)}: {len(entries)} figures")
+    print(make.count(outcomes))
     end_audit(outcomes, failed)
 
 
 @app.command()
 def doctor() -> None:
-    """Check the installation: whose packages these are, versions, threads, folders, devices."""
+    """Check the installation: where it lies, versions, threads, folders, devices."""
     import importlib.metadata
     import platform
     import tempfile
 
-    from theory.arrays import InputError
+    from ratelab.theory.arrays import InputError
 
-    here = Path(__file__).resolve().parent
-    strangers = []
-    for package in ("theory", "problems", "experiments", "paper_figures"):
-        found = Path(importlib.import_module(package).__file__ or "").resolve().parent
-        print(f"{package}: {found}")
-        if found != here / package:
-            strangers.append(f"{package} is imported from {found}, not from {here / package}")
-    if strangers:
-        raise InputError("; ".join(strangers) + "; run from another folder, or rename yours")
+    print(f"ratelab: {Path(__file__).parent}")
     import numba
     import torch
 
@@ -873,35 +710,35 @@ def doctor() -> None:
 
 def chosen_figures(names: Sequence[str] | None) -> list[str]:
     """The figures that are named, or all; InputError for one that there isn't."""
-    from paper_figures import _make
+    from ratelab.paper_figures.house import make
 
     for name in names or []:
-        _make.picture(name)
-    return list(dict.fromkeys(names or _make.find()))
+        make.picture(name)
+    return list(dict.fromkeys(names or make.find()))
 
 
 def printed_style(venue: str, column: bool, formats: str, tex: bool) -> "Style":
     """How figures are to be written; InputError where that can't be."""
-    from paper_figures import _venues
-    from paper_figures._make import Style
-    from theory.arrays import InputError
+    from ratelab.paper_figures.house import venues
+    from ratelab.paper_figures.house.make import Style
+    from ratelab.theory.arrays import InputError
 
     wanted = [name for part in formats.split(",") if (name := part.strip().lower())]
-    known = [name for name in _venues.FORMATS if name in wanted]
+    known = [name for name in venues.FORMATS if name in wanted]
     unknown = sorted({*wanted} - {*known})
     if unknown or not known:
-        raise InputError(f"--format {formats}: allowed are {', '.join(_venues.FORMATS)}, separated by commas")
+        raise InputError(f"--format {formats}: allowed are {', '.join(venues.FORMATS)}, separated by commas")
     if tex or "pgf" in known:
-        _venues.tex_system()
-    return Style(_venues.venue(venue).settings(column), tuple(known), tex)
+        venues.tex_system()
+    return Style(venues.venue(venue).settings(column), tuple(known), tex)
 
 
 @contextmanager
 def computing(name: str, full: bool) -> "Iterator[Report]":
     """Says about how long a figure takes, by its own account, and then how much of it is done."""
-    from paper_figures import _make
+    from ratelab.paper_figures.house import make
 
-    seconds = _make.picture(name).ABOUT.seconds[full]
+    seconds = make.picture(name).ABOUT.seconds[full]
     length = f"{max(1, seconds):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     print(f"{name}: about {length}", file=sys.stderr, flush=True)
     with progress(name, counted=False) as report:
@@ -910,35 +747,35 @@ def computing(name: str, full: bool) -> "Iterator[Report]":
 
 def is_run(name: str, known: Sequence[str]) -> bool:
     """Whether a name is that of one's own results, not of a figure; InputError where it is neither."""
-    from paper_figures import _make
-    from theory.arrays import InputError
+    from ratelab.paper_figures.house import make
+    from ratelab.theory.arrays import InputError
 
     if name not in known and not Path(name).exists():
         if len(Path(name).parts) > 1:
             raise InputError(f"{name}: no such folder or file; `ratelab run FILE --out {name}` makes one")
-        _make.picture(name)  # refuses it, with the nearest name
+        make.picture(name)  # refuses it, with the nearest name
     return name not in known
 
 
 def draw_results(store: "Store", spec: "Spec", out: Path | None, style: "Style") -> None:
     """Write the figures of one's own results, and one for each verdict on a rate."""
-    from experiments import claims
-    from experiments.store import Results
-    from paper_figures import _results, _verdicts
+    from ratelab.experiments import claims
+    from ratelab.experiments.store import Results
+    from ratelab.paper_figures.house import results as plots, verdicts
 
     results, folder = Results(spec, store), out or store.figures
-    for path in _results.save(results, folder, style):
+    for path in plots.save(results, folder, style):
         print(f"wrote {path}")
     if any(claim.rate is not None for claim in spec.claims):
         with progress("rows judged") as told:
             judgements = claims.judge(results, told)
-        for path in _verdicts.save(spec, judgements, folder, style):
+        for path in verdicts.save(spec, judgements, folder, style):
             print(f"wrote {path}")
 
 
 def describe(error: Exception) -> str:
     """Why a figure could not be computed; what isn't bad input is an error of ours, with its traceback."""
-    from theory.arrays import InputError
+    from ratelab.theory.arrays import InputError
 
     if isinstance(error, InputError):
         return str(error)
@@ -967,9 +804,9 @@ def again(spec: "Spec", store: "Store") -> str:
 
 def opened(run: Path, imports: Sequence[Path], full: bool = False) -> "tuple[Store, Spec]":
     """The results of a folder, or those of a file with its present claims; which form, a folder knows."""
-    from experiments.spec import load
-    from experiments.store import Store
-    from theory.arrays import InputError
+    from ratelab.experiments.spec import load
+    from ratelab.experiments.store import Store
+    from ratelab.theory.arrays import InputError
 
     from_file = run.suffix == ".toml"
     store = Store(results_folder(run, full) if from_file else run)
@@ -986,8 +823,8 @@ def opened(run: Path, imports: Sequence[Path], full: bool = False) -> "tuple[Sto
 
 def require_complete(spec: "Spec", store: "Store") -> None:
     """Exit code 4 when cells have failed; InputError when some are yet to be computed."""
-    from experiments.spec import cells
-    from theory.arrays import InputError
+    from ratelab.experiments.spec import cells
+    from ratelab.theory.arrays import InputError
 
     lacking = [cell for cell in cells(spec) if not store.cell_file(cell).exists()]
     if not lacking:
@@ -1053,7 +890,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 def use_data(folder: Path | None) -> None:
     """Data sets are looked for in the folder that RATELAB_DATA names, here and in the worker processes."""
-    from theory.arrays import InputError
+    from ratelab.theory.arrays import InputError
 
     if folder is not None:
         if not folder.is_dir():
@@ -1063,8 +900,8 @@ def use_data(folder: Path | None) -> None:
 
 def previewed(schedule: str, imports: Sequence[Path]) -> "list[tuple[str, Schedule | Feedback]]":
     """(legend, schedule) of a text in the notation, or of an experiment file."""
-    from experiments.spec import import_file, schedule_kind, schedules_of
-    from theory.notation import expand
+    from ratelab.experiments.spec import import_file, schedule_kind, schedules_of
+    from ratelab.theory.notation import expand
 
     for path in imports:
         import_file(path)
@@ -1075,7 +912,7 @@ def previewed(schedule: str, imports: Sequence[Path]) -> "list[tuple[str, Schedu
 
 
 def check_rate(lr: float | None, horizon: int | None) -> None:
-    from theory.arrays import InputError
+    from ratelab.theory.arrays import InputError
 
     if horizon is not None and not 1 <= horizon <= 10**9:
         raise InputError(f"--horizon is {horizon}; give 1 to 1000000000 updates")
@@ -1097,8 +934,8 @@ def understood(
     text: str, source: str | None, lr: float | None, horizon: int | None, counts: Mapping[str, int]
 ) -> "tuple[str, Training]":
     """What a text says, and in which dialect: the one named, or the only one that can read it."""
-    from experiments import dialects
-    from theory.arrays import InputError
+    from ratelab.experiments import dialects
+    from ratelab.theory.arrays import InputError
 
     content: str | Path = Path(text) if text.endswith(".toml") else text
     if isinstance(content, Path) and not content.is_file():
@@ -1124,7 +961,7 @@ def understood(
 
 def show_rates(training: "Training") -> None:
     """A table and a plot of the rates, where they are known: not in a closed loop, nor without a horizon."""
-    from theory.schedules import Schedule
+    from ratelab.theory.schedules import Schedule
 
     if not isinstance(training.schedule, Schedule):
         print("  a closed loop: its rates depend on the losses it sees")
@@ -1147,7 +984,7 @@ def durations(value: object) -> Iterator[tuple[str, str]]:
     import dataclasses
     import typing
 
-    from theory.notation import describe
+    from ratelab.theory.notation import describe
 
     hints = typing.get_type_hints(type(value), include_extras=True)
     for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
@@ -1180,8 +1017,8 @@ def terminal_plot(values: "Array", width: int = 64, height: int = 8) -> list[str
 
 def drawing(cls: type, width: int = 25) -> str:
     """A small picture of the schedule that stands for a class, in block characters; empty where none does."""
-    from paper_figures._schedules_page import UPDATES, pictured
-    from theory.schedules import multipliers
+    from ratelab.paper_figures.house.schedules_page import UPDATES, pictured
+    from ratelab.theory.schedules import multipliers
 
     drawn = pictured(cls)
     return "" if drawn is None else terminal_plot(multipliers(drawn, UPDATES), width, 1)[0][11:]
@@ -1258,34 +1095,18 @@ def progress(what: str, counted: bool = True) -> "Iterator[Report]":
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def refuse_strangers() -> None:
-    """Exit 2 when a package imported by one of our names is somebody else's: the names are common."""
-    here = Path(__file__).resolve().parent
-    for name in ("theory", "problems", "experiments", "paper_figures"):
-        found = importlib.util.find_spec(name)
-        origin = Path(found.origin).resolve().parent if found is not None and found.origin else None
-        if origin != here / name:
-            print(
-                f"error: the package {name} is taken from {origin}, not from {here / name}; "
-                "run ratelab from another folder, or take that one off PYTHONPATH",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; always ends in SystemExit with one of the exit codes above."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        refuse_strangers()
         app(arguments, prog_name="ratelab")
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        from theory.arrays import InputError
+        from ratelab.theory.arrays import InputError
 
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from problems.datasets import FILES
-from problems.networks import MLP, LeNet, LinearClassifier, Network, Split
-from problems.noise import Gaussian, NoNoise, Rademacher, StudentT
-from problems.problem import Problem
-from problems.quadratic import Quadratic, Rotated
-from problems.regression import StreamingLeastSquares, TableLeastSquares
-from problems.spectra import Given, LogUniform, UniformSpectrum
-from theory.arrays import Array
-from theory.averaging import (
+from ratelab.problems.data.datasets import FILES
+from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
+from ratelab.problems.noise import Gaussian, NoNoise, Rademacher, StudentT
+from ratelab.problems.problem import Problem
+from ratelab.problems.quadratic import Quadratic, Rotated
+from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.problems.spectra import Given, LogUniform, UniformSpectrum
+from ratelab.theory.arrays import Array
+from ratelab.theory.averaging import (
     Averaging,
     ExponentialMovingAverage,
     Last,
@@ -26,6 +26,9 @@ from theory.averaging import (
     Tail,
     Uniform,
 )
+
+ROOT = Path(__file__).parent.parent
+"""Of the repository."""
 
 AVERAGINGS: list[Averaging] = [
     Last(),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from synthetic import sgd
 
-from theory.arrays import Array
+from ratelab.theory.arrays import Array
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("quick", max_examples=20, derandomize=True, deadline=None)

@@ -15,12 +15,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, Lt
 from hypothesis import reject, strategies as st
 
-import theory  # noqa: F401  (fills the catalogues)
-from theory.arrays import InputError
-from theory.combine import Clip
-from theory.notation import KINDS, catalogue
-from theory.sampled import Values
-from theory.schedules import HorizonError, Linear, Piecewise
+from ratelab.theory.arrays import InputError
+from ratelab.theory.combine import Clip
+from ratelab.theory.notation import KINDS, catalogue
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import HorizonError, Linear, Piecewise
 
 DEPTH = 2  # combinators inside combinators
 LENGTH = 128  # of sampled schedules: longer than the horizons of the batteries

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from theory.arrays import Array
+from ratelab.theory.arrays import Array
 
 
 def sgd(seed: int, trials: int, runs: int, times: Array, curvatures: Array) -> tuple[Array, Array]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import claims, execute, spec as specs
-from experiments.store import Results, Store
-from paper_figures import _schedules_page
-from ratelab import report
-from theory.notation import catalogue
-from theory.sampled import Values
+from ratelab.experiments import claims, execute, spec as specs
+from ratelab.experiments.store import Results, Store
+from ratelab.main import report
+from ratelab.paper_figures.house import schedules_page
+from ratelab.theory.notation import catalogue
+from ratelab.theory.sampled import Values
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,8 +66,8 @@ def test_the_examples_in_docstrings(module: str) -> None:
 
 
 def test_the_page_of_schedules_is_current() -> None:
-    written = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in _schedules_page.page()}
-    for name, content in _schedules_page.page().items():
+    written = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in schedules_page.page()}
+    for name, content in schedules_page.page().items():
         assert content == written[name], f"docs/{name} is out of date: make docs"
     kept = {f"schedules/{path.name}" for path in (ROOT / "docs" / "schedules").iterdir()}
     assert kept == set(written) - {"schedules.md"}
@@ -75,7 +75,7 @@ def test_the_page_of_schedules_is_current() -> None:
 
 def test_every_schedule_has_its_picture() -> None:
     ours = [cls for cls in catalogue("schedule").values() if cls.__module__.startswith("theory.")]
-    unpictured = [cls for cls in ours if _schedules_page.pictured(cls) is None]
+    unpictured = [cls for cls in ours if schedules_page.pictured(cls) is None]
     assert unpictured == [Values]  # its numbers are somebody else's
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.spec import load
-from theory.arrays import Array
-from theory.notation import parse
-from theory.schedules import Schedule, multipliers
+from ratelab.experiments.spec import load
+from ratelab.theory.arrays import Array
+from ratelab.theory.notation import parse
+from ratelab.theory.schedules import Schedule, multipliers
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "examples").glob("*.toml"))

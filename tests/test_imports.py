@@ -96,10 +96,11 @@ def test_every_file_opens_with_its_purpose(path: Path) -> None:
 
 def test_the_rules_catch_what_they_are_for() -> None:
     lazy = ast.parse(
-        "def f():\n    from experiments import spec\n    import_module('paper_figures.x')\nfrom . import a"
+        "def f():\n    from ratelab.experiments import spec\n    import_module('ratelab.paper_figures.x')\n"
+        "from . import a"
     )
     found = set(imports(lazy, "theory"))
-    assert {"experiments.spec", "paper_figures.x", "theory.a"} <= found
+    assert {"ratelab.experiments.spec", "ratelab.paper_figures.x", "ratelab.theory.a"} <= found
     assert "numpy.random.rand" in set(attributes(ast.parse("np.random.rand(3)")))
     assert within("torch.nn", ("torch",))
     assert not within("torchlike", ("torch",))

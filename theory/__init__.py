@@ -15,118 +15,22 @@ The notation of the whole project, in code and in text:
 - A rate is t^-power (log t)^log_power. A value is written as its `repr`: text and value are one.
 """
 
-from theory.arrays import Array, InputError, Integers, record_times, suffix_sum
-from theory.averaging import (
-    Averaging,
-    ExponentialMovingAverage,
-    Last,
-    PolynomialDecay,
-    StepWeighted,
-    StochasticWeightAveraging,
-    Tail,
-    Uniform,
-    weights,
-)
-from theory.bounds import Bound
-from theory.combine import Clip, Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave, OneCycle, Sawtooth, Triangular
-from theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive, replay
-from theory.notation import catalogue, expand, parse
-from theory.rates import Rate
-from theory.sampled import Values
-from theory.schedules import (
-    Compounding,
-    Constant,
-    Cosine,
-    Exponential,
-    Facts,
-    Geometric,
-    HorizonError,
-    InversePower,
-    Linear,
-    MultiStep,
-    Piecewise,
-    Polynomial,
-    Rex,
-    Schedule,
-    Step,
-    Tanh,
-    TriStage,
-    WarmupStableDecay,
-    closing,
-    facts,
-    multipliers,
-    updates,
-)
-from theory.stepsizes import Bottou, Chebyshev, HorizonPower, Noam, Refined, Silver, Stages
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Array",
-    "Averaging",
-    "Bottou",
-    "Bound",
-    "Chebyshev",
-    "Clip",
-    "Compounding",
-    "Constant",
-    "Cooldown",
-    "Cosine",
-    "CosineRestarts",
-    "CosineWave",
-    "Exponential",
-    "ExponentialMovingAverage",
-    "Facts",
-    "Feedback",
-    "Geometric",
-    "GreedyLR",
-    "Held",
-    "HorizonError",
-    "HorizonPower",
-    "InputError",
-    "Integers",
-    "InversePower",
-    "Last",
-    "Linear",
-    "MultiStep",
-    "Noam",
-    "OneCycle",
-    "Piecewise",
-    "Polynomial",
-    "PolynomialDecay",
-    "Product",
-    "Rate",
-    "ReduceLROnPlateau",
-    "Refined",
-    "Repeat",
-    "Rex",
-    "Sawtooth",
-    "Scaled",
-    "Schedule",
-    "Silver",
-    "SklearnAdaptive",
-    "Stages",
-    "Step",
-    "StepWeighted",
-    "StochasticWeightAveraging",
-    "Tail",
-    "Tanh",
-    "Then",
-    "TriStage",
-    "Triangular",
-    "Uniform",
-    "Values",
-    "Warmup",
-    "WarmupStableDecay",
-    "Within",
-    "catalogue",
-    "closing",
-    "expand",
-    "facts",
-    "multipliers",
-    "parse",
-    "record_times",
-    "replay",
-    "suffix_sum",
-    "updates",
-    "weights",
-]
+from ratelab.theory import names
+
+if TYPE_CHECKING:
+    from ratelab.theory.arrays import *
+    from ratelab.theory.averaging import *
+    from ratelab.theory.bounds import *
+    from ratelab.theory.combine import *
+    from ratelab.theory.cycles import *
+    from ratelab.theory.feedback import *
+    from ratelab.theory.notation import *
+    from ratelab.theory.rates import *
+    from ratelab.theory.sampled import *
+    from ratelab.theory.schedules import *
+    from ratelab.theory.stepsizes import *
+else:
+    __getattr__, __dir__, __all__ = names.lazily(__name__)
+names.load(__name__)  # all of it: the catalogues of the notation are then full

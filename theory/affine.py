@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from theory.arrays import Array, Integers
-from theory.threads import spread
+from ratelab.theory.arrays import Array, Integers
+from ratelab.theory.threads import spread
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,21 @@ import numpy as np
 from annotated_types import Ge, Interval
 from numpy.typing import ArrayLike
 
-from theory.arrays import Array, InputError
-from theory.notation import value
-from theory.schedules import Duration, Period, cycle_length, updates
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import value
+from ratelab.theory.schedules import Duration, Period, cycle_length, updates
+
+__all__ = [
+    "Averaging",
+    "ExponentialMovingAverage",
+    "Last",
+    "PolynomialDecay",
+    "StepWeighted",
+    "StochasticWeightAveraging",
+    "Tail",
+    "Uniform",
+    "weights",
+]
 
 
 @runtime_checkable

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.arrays import Array, InputError, finite, nonnegative, suffix_sum
+from ratelab.theory.arrays import Array, InputError, finite, nonnegative, suffix_sum
+
+__all__ = ["Bound", "average", "omega"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from theory.arrays import Array
+from ratelab.theory.arrays import Array
 
 
 def folder(name: str) -> Path:

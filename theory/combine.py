@@ -14,9 +14,9 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from annotated_types import Ge, Interval
 
-from theory.arrays import Array, InputError
-from theory.notation import value
-from theory.schedules import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import value
+from ratelab.theory.schedules import (
     Duration,
     Factor,
     Facts,
@@ -40,6 +40,8 @@ from theory.schedules import (
     updates,
 )
 
+__all__ = ["Clip", "Cooldown", "Held", "Product", "Repeat", "Scaled", "Then", "Warmup", "Within"]
+
 LONGEST: Final = 2**24
 """Updates that a part is evaluated for, at most, when only its beginning is needed."""
 
@@ -60,7 +62,7 @@ class Warmup:
     compressed; without overlap v is then the first value of schedule(1).
     Law: Warmup(schedule, 0) equals schedule.
 
-    >>> from theory.schedules import Linear
+    >>> from ratelab.theory.schedules import Linear
     >>> Warmup(Linear(), 2)(6).round(4)
     array([0.3333, 0.6667, 1.    , 0.75  , 0.5   , 0.25  ])
     >>> Warmup(Linear(), 2, start=0.0, overlap=True)(6).round(4)
@@ -125,7 +127,7 @@ class Cooldown:
     whole and needs final > 0.
     Law: Cooldown(schedule, 0) equals schedule, and Cooldown(Constant(), 1.0) equals Linear().
 
-    >>> from theory.schedules import Constant
+    >>> from ratelab.theory.schedules import Constant
     >>> Cooldown(Constant(), 2)(4)
     array([1. , 1. , 1. , 0.5])
 
@@ -168,7 +170,7 @@ class Then:
     Law: concatenation is associative; Then(first, second, 0) equals second and Then(first, second, 1.0)
     equals first.
 
-    >>> from theory.schedules import Constant, Linear
+    >>> from ratelab.theory.schedules import Constant, Linear
     >>> Then(Constant(), Linear(), at=2)(6)
     array([1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
 
@@ -230,7 +232,7 @@ class Scaled:
 class Product:
     """Two schedules at once, multiplied: first(T)[t] * second(T)[t]. Law: it commutes; Constant() is its one.
 
-    >>> from theory.schedules import Exponential, Linear
+    >>> from ratelab.theory.schedules import Exponential, Linear
     >>> Product(Linear(), Exponential(0.5))(4)
     array([1.     , 0.375  , 0.125  , 0.03125])
 
@@ -266,7 +268,7 @@ class Clip:
     With lr = 1, the default, `low` and `high` are ratios; with the lr they were meant for, they are absolute
     rates.
 
-    >>> from theory.schedules import Linear
+    >>> from ratelab.theory.schedules import Linear
     >>> Clip(Linear(), low=1e-5, lr=2e-5)(4)
     array([1.  , 0.75, 0.5 , 0.5 ])
 
@@ -306,7 +308,7 @@ class Within:
     value for ever ("clip") or, for a T > N, HorizonError ("error").
     Law: Within(schedule, 1.0) equals schedule; a cut T < N shows the beginning of schedule(N).
 
-    >>> from theory.schedules import Linear
+    >>> from ratelab.theory.schedules import Linear
     >>> Within(Linear(final=0.5), 4)(6)
     array([1.   , 0.875, 0.75 , 0.625, 0.5  , 0.5  ])
     >>> Within(Linear(final=0.5), end="T-1")(5)
@@ -352,7 +354,7 @@ class Repeat:
     restarts (Loshchilov and Hutter 2017); at the end of a cycle the next one starts, at t = T too.
     Law: Repeat(schedule, 1.0) equals schedule; with growth 1 and decay 1, one cycle is tiled.
 
-    >>> from theory.schedules import Linear
+    >>> from ratelab.theory.schedules import Linear
     >>> Repeat(Linear(), 2, growth=2, decay=0.5)(7)
     array([1.   , 0.5  , 0.5  , 0.375, 0.25 , 0.125, 0.25 ])
 
@@ -401,7 +403,7 @@ class Held:
     """Each value of a schedule held for `every` updates: schedule(ceil(T/every))[floor(t/every)], a scheduler
     that is stepped once per epoch. Law: Held(schedule, 1) equals schedule.
 
-    >>> from theory.schedules import Linear
+    >>> from ratelab.theory.schedules import Linear
     >>> Held(Linear(), 2)(4)
     array([1. , 1. , 0.5, 0.5])
 

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Interval
 
-from theory.arrays import Array, InputError
-from theory.notation import value
-from theory.schedules import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import value
+from ratelab.theory.schedules import (
     Factor,
     Facts,
     Fraction,
@@ -25,6 +25,8 @@ from theory.schedules import (
     powers,
     progress,
 )
+
+__all__ = ["CosineRestarts", "CosineWave", "OneCycle", "Sawtooth", "Triangular"]
 
 
 @value("schedule")

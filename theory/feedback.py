@@ -25,9 +25,11 @@ import numpy as np
 from annotated_types import Ge, Interval
 from numpy.typing import ArrayLike, NDArray
 
-from theory.arrays import Array, InputError
-from theory.notation import value
-from theory.schedules import Constant, Factor, Schedule
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import value
+from ratelab.theory.schedules import Constant, Factor, Schedule
+
+__all__ = ["Feedback", "GreedyLR", "ReduceLROnPlateau", "SklearnAdaptive", "replay"]
 
 State: TypeAlias = Mapping[str, Array]
 Count: TypeAlias = Annotated[int, Interval(ge=0, le=2**53)]

@@ -34,8 +34,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from theory.arrays import Array, InputError, Integers, once_infinite
-from theory.threads import spread
+from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
+from ratelab.theory.threads import spread
 
 _TILE = 64  # coordinates per task: their moments stay in the first-level cache
 

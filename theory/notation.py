@@ -22,7 +22,9 @@ import annotated_types
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from theory.arrays import InputError
+from ratelab.theory.arrays import InputError
+
+__all__ = ["catalogue", "expand", "parse", "value"]
 
 KINDS: Final = ("schedule", "feedback", "averaging", "spectrum", "noise", "data", "problem", "method")
 MAX_BYTES: Final = 4096

@@ -13,7 +13,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.arrays import Array, InputError
+from ratelab.theory.arrays import Array, InputError
+
+__all__ = ["Rate"]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"

@@ -16,10 +16,12 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import ArrayLike
 
-from theory import cache
-from theory.arrays import Array, InputError, nonnegative
-from theory.notation import value
-from theory.schedules import Facts, HorizonError, Monotone
+from ratelab.theory import cache
+from ratelab.theory.arrays import Array, InputError, nonnegative
+from ratelab.theory.notation import value
+from ratelab.theory.schedules import Facts, HorizonError, Monotone
+
+__all__ = ["Values"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEPT: Final[

@@ -14,8 +14,33 @@ from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from annotated_types import Ge, Gt, Interval
 
-from theory.arrays import Array, InputError, Integers
-from theory.notation import value
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.notation import value
+
+__all__ = [
+    "Compounding",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Facts",
+    "Geometric",
+    "HorizonError",
+    "InversePower",
+    "Linear",
+    "MultiStep",
+    "Piecewise",
+    "Polynomial",
+    "Rex",
+    "Schedule",
+    "Step",
+    "Tanh",
+    "TriStage",
+    "WarmupStableDecay",
+    "closing",
+    "facts",
+    "multipliers",
+    "updates",
+]
 
 Fraction: TypeAlias = Annotated[float, Interval(ge=0, le=1)]
 Factor: TypeAlias = Annotated[float, Interval(ge=0, le=1e12)]

@@ -19,9 +19,11 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Interval
 
-from theory.arrays import Array, InputError, Integers, suffix_sum
-from theory.notation import value
-from theory.schedules import Facts, HorizonError
+from ratelab.theory.arrays import Array, InputError, Integers, suffix_sum
+from ratelab.theory.notation import value
+from ratelab.theory.schedules import Facts, HorizonError
+
+__all__ = ["Bottou", "Chebyshev", "HorizonPower", "Noam", "Refined", "Silver", "Stages"]
 
 
 @value("schedule")

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from theory.arrays import Array, InputError
-from theory.combine import Clip, Cooldown, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineWave
-from theory.feedback import Feedback
-from theory.schedules import Cosine, Schedule, multipliers, updates
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Clip, Cooldown, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineWave
+from ratelab.theory.feedback import Feedback
+from ratelab.theory.schedules import Cosine, Schedule, multipliers, updates
+
+__all__ = ["DialectError", "Training", "read", "write"]
 
 MAX_BYTES: Final = 65_536
 MAX_LEVELS: Final = 20
@@ -79,9 +81,7 @@ class Dialect(Protocol):
         """The text a person would paste; DialectError with the reason where there is none."""
 
 
-DIALECTS: Final = tuple(
-    sorted(path.stem.removeprefix("dialect_") for path in Path(__file__).parent.glob("dialect_*.py"))
-)
+DIALECTS: Final = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")))
 
 
 def dialect(name: str) -> Dialect:
@@ -90,7 +90,7 @@ def dialect(name: str) -> Dialect:
         near = difflib.get_close_matches(name, DIALECTS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"no dialect is called {name!r}; {hint}dialects: {', '.join(DIALECTS)}")
-    return cast(Dialect, importlib.import_module(f"experiments.dialect_{name}"))
+    return cast(Dialect, importlib.import_module(f"{__name__}.{name}"))
 
 
 def read(

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.dialects import DialectError, Training
-from theory.arrays import Array
-from theory.combine import Scaled, Then, Warmup, Within
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Scaled, Then, Warmup, Within
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Linear,

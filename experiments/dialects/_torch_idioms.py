@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from theory.combine import Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineWave, OneCycle, Triangular
-from theory.feedback import Feedback, ReduceLROnPlateau
-from theory.schedules import (
+from ratelab.theory.combine import Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineWave, OneCycle, Triangular
+from ratelab.theory.feedback import Feedback, ReduceLROnPlateau
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,

@@ -6,9 +6,9 @@ import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from theory.arrays import InputError
-from theory.feedback import Feedback, State
-from theory.schedules import Schedule, multipliers
+from ratelab.theory.arrays import InputError
+from ratelab.theory.feedback import Feedback, State
+from ratelab.theory.schedules import Schedule, multipliers
 
 _MADE_ANEW = ("schedule", "rule", "_multipliers")  # from the notation, not from the state
 

@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from experiments import dialect_transformers as transformers
-from experiments.dialect_transformers import PEERS, Named, number, text
-from experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
-from theory.combine import Scaled, Then
-from theory.schedules import Constant, MultiStep, Piecewise, Schedule, Step
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call, transformers
+from ratelab.experiments.dialects.transformers import PEERS, Named, number, text
+from ratelab.theory.combine import Scaled, Then
+from ratelab.theory.schedules import Constant, MultiStep, Piecewise, Schedule, Step
 
 MAX_RULES: Final = 1000
 _LAST: Final[Mapping[str, Any]] = {"last_epoch": -1}

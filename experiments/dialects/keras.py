@@ -15,7 +15,8 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from experiments.absolute import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, bound, call
+from ratelab.experiments.dialects._absolute import (
     Part,
     cosine,
     curve,
@@ -37,14 +38,13 @@ from experiments.absolute import (
     whole,
     window,
 )
-from experiments.dialects import REQUIRED, DialectError, Training, bound, call
-from theory.arrays import Array
-from theory.combine import Held, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts
-from theory.feedback import ReduceLROnPlateau
-from theory.notation import parse
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Held, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts
+from ratelab.theory.feedback import ReduceLROnPlateau
+from ratelab.theory.notation import parse
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -395,7 +395,7 @@ def _say(schedule: Schedule, lr: float, T: int | None) -> str:
             return _say_table(schedule, lr, T)
     raise DialectError(
         f"keras has no schedule that says {schedule!r}; "
-        "experiments.dialect_keras.schedule makes an object of it that keras takes"
+        "ratelab.experiments.dialects.keras.schedule makes an object of it that keras takes"
     )
 
 

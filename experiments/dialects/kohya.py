@@ -21,14 +21,14 @@ import numpy as np
 from annotated_types import Ge, Interval
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from experiments import dialect_transformers as transformers, dialects
-from experiments.dialects import DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Clip, Repeat, Warmup, Within
-from theory.cycles import CosineWave
-from theory.notation import describe
-from theory.sampled import Values
-from theory.schedules import Constant, Cosine, Piecewise, Rex, Schedule, cycle_length, updates
+from ratelab.experiments import dialects
+from ratelab.experiments.dialects import DialectError, Training, transformers
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Clip, Repeat, Warmup, Within
+from ratelab.theory.cycles import CosineWave
+from ratelab.theory.notation import describe
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import Constant, Cosine, Piecewise, Rex, Schedule, cycle_length, updates
 
 Rate: TypeAlias = Annotated[float, Interval(ge=0, le=1e6)]
 Count: TypeAlias = Annotated[int, Interval(ge=1, le=10**9)]
@@ -594,7 +594,7 @@ def write(training: Training) -> str:
 
     DialectError with the reason where the trainer has no such schedule.
 
-    >>> from theory.schedules import Linear
+    >>> from ratelab.theory.schedules import Linear
     >>> print(write(Training(1e-3, Warmup(Linear(), 10, start=0.0), horizon=100)))
     [optimizer_arguments]
     learning_rate = 0.001

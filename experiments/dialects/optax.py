@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from experiments.absolute import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, bound, call
+from ratelab.experiments.dialects._absolute import (
     Part,
     cosine,
     curve,
@@ -34,11 +35,10 @@ from experiments.absolute import (
     whole,
     window,
 )
-from experiments.dialects import REQUIRED, DialectError, Training, bound, call
-from theory.combine import Clip, Cooldown, Held, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave
-from theory.feedback import ReduceLROnPlateau
-from theory.schedules import (
+from ratelab.theory.combine import Clip, Cooldown, Held, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, CosineWave
+from ratelab.theory.feedback import ReduceLROnPlateau
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -444,7 +444,7 @@ def _say(schedule: Schedule, lr: float, T: int | None) -> str:
             return _say_table(schedule, lr, T)
     raise DialectError(
         f"optax has no schedule that says {schedule!r}; "
-        "experiments.dialect_optax.schedule makes a function of it that optax takes"
+        "ratelab.experiments.dialects.optax.schedule makes a function of it that optax takes"
     )
 
 

@@ -1,9 +1,9 @@
 """Our own notation as a dialect: the `repr` of a schedule or a closed-loop rule. The lr stands beside it."""
 
-from experiments.dialects import DialectError, Training
-from experiments.spec import schedule_kind
-from theory.arrays import InputError
-from theory.notation import catalogue, parse
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.spec import schedule_kind
+from ratelab.theory.arrays import InputError
+from ratelab.theory.notation import catalogue, parse
 
 
 def read(source: object, *, lr: float | None = None, horizon: int | None = None) -> Training:

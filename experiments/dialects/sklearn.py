@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from experiments.dialects import DialectError, Training, Word, bound, call
-from theory.combine import Held, Scaled
-from theory.feedback import Feedback, SklearnAdaptive
-from theory.schedules import Constant, InversePower, Schedule
-from theory.stepsizes import Bottou, bottou_start
+from ratelab.experiments.dialects import DialectError, Training, Word, bound, call
+from ratelab.theory.combine import Held, Scaled
+from ratelab.theory.feedback import Feedback, SklearnAdaptive
+from ratelab.theory.schedules import Constant, InversePower, Schedule
+from ratelab.theory.stepsizes import Bottou, bottou_start
 
 _HOMES: Final = {
     "SGDClassifier": "sklearn.linear_model",

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
-from theory.arrays import InputError
-from theory.combine import Clip, Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts
-from theory.feedback import Feedback, ReduceLROnPlateau
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
+from ratelab.theory.arrays import InputError
+from ratelab.theory.combine import Clip, Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts
+from ratelab.theory.feedback import Feedback, ReduceLROnPlateau
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,

@@ -15,15 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from experiments import dialect_ratelab, torch_idioms
-from experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
-from experiments.torch_idioms import Call, neat
-from theory.arrays import Array, InputError
-from theory.combine import Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineWave, OneCycle, Triangular
-from theory.feedback import Feedback, ReduceLROnPlateau
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import (
+    REQUIRED,
+    DialectError,
+    Training,
+    Word,
+    _torch_idioms,
+    bound,
+    call,
+    ratelab as dialect_ratelab,
+)
+from ratelab.experiments.dialects._torch_idioms import Call, neat
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineWave, OneCycle, Triangular
+from ratelab.theory.feedback import Feedback, ReduceLROnPlateau
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -157,7 +165,7 @@ def write(training: Training) -> str:
         raise DialectError(f"no class of torch gives {training.schedule!r} for ever; give the horizon")
     notation = dialect_ratelab.write(training)
     line = f"dialect_torch.scheduler(optimizer, {notation!r}, horizon={training.horizon})"
-    return f"{line}{comment}; from experiments import dialect_torch"
+    return f"{line}{comment}; from ratelab.experiments.dialects import torch as dialect_torch"
 
 
 def scheduler(
@@ -169,7 +177,10 @@ def scheduler(
     `step(metric)` shows it a metric. The state is plain values; resume with load_state_dict, or with
     `last_epoch` as for torch's own. Past its horizon it raises InputError.
     """
-    from experiments.torch_scheduler import FeedbackLR, ScheduleLR  # torch takes a second to import
+    from ratelab.experiments.dialects._torch_scheduler import (  # torch takes a second to import
+        FeedbackLR,
+        ScheduleLR,
+    )
 
     made = dialect_ratelab.read(schedule).schedule if isinstance(schedule, str) else schedule
     if isinstance(made, Schedule):
@@ -183,8 +194,8 @@ def _idiom(training: Training) -> str | None:
     """The line of torch's own class, if its closed form gives the same rates."""
     lr, horizon, schedule = training.lr, training.horizon, training.schedule
     if not isinstance(schedule, Schedule):
-        return torch_idioms.plateau(schedule, lr)
-    line = torch_idioms.line(schedule, horizon, lr)
+        return _torch_idioms.plateau(schedule, lr)
+    line = _torch_idioms.line(schedule, horizon, lr)
     if line is None:
         return None
     try:
@@ -253,7 +264,7 @@ def _without_optimizer(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_object(source: Any, group: int, horizon: int | None) -> Training:
-    from experiments.torch_scheduler import FeedbackLR, ScheduleLR
+    from ratelab.experiments.dialects._torch_scheduler import FeedbackLR, ScheduleLR
 
     total = len(source.optimizer.param_groups)
     if not 0 <= group < total:
@@ -323,7 +334,7 @@ def _described(source: Any, group: int) -> Call:
     if name not in SIGNATURES or not type(source).__module__.startswith("torch.optim."):
         raise DialectError(
             f"{type(source).__name__} is not a scheduler of torch; sample its rates: "
-            "theory.sampled.Values.of(rates / lr)"
+            "ratelab.theory.sampled.Values.of(rates / lr)"
         )
     arguments = {key: own[key] for key in SIGNATURES[name] if key in own}
     match name:

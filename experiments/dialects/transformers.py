@@ -25,12 +25,12 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
-from theory.combine import Cooldown, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave
-from theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
+from ratelab.theory.combine import Cooldown, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, CosineWave
+from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     InversePower,

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from experiments.methods import Method
-from problems import philox
-from problems.problem import Problem
-from problems.quadratic import Quadratic
-from theory.affine import interval_maps
-from theory.arrays import Array, InputError, Integers, once_infinite
-from theory.moments import without_last
-from theory.threads import spread
+from ratelab.experiments.methods import Method
+from ratelab.problems import philox
+from ratelab.problems.problem import Problem
+from ratelab.problems.quadratic import Quadratic
+from ratelab.theory.affine import interval_maps
+from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
+from ratelab.theory.moments import without_last
+from ratelab.theory.threads import spread
 
 _MAPS_BYTES = 48 * 2**20  # what the maps and the normals of a chunk of records may take
 _RUNS = 8  # runs per task: their states stay in the second-level cache while the maps pass by

@@ -1,6 +1,6 @@
 """One network trained as a tutorial does: an nn.Module, a DataLoader, torch.optim.SGD and a torch scheduler.
 
-What `experiments.training` does to many models at once is compared with this, and timed against it.
+What `engines.train` does to many models at once is compared with this, and timed against it.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
-from experiments import dialect_torch
-from experiments.methods import HeavyBall, Method, TorchMomentum
-from problems import networks
-from problems.minibatches import minibatches
-from problems.networks import Network
-from theory.arrays import Array, InputError, Integers
-from theory.averaging import Averaging
-from theory.schedules import Schedule
+from ratelab.experiments.dialects import torch as dialect_torch
+from ratelab.experiments.methods import HeavyBall, Method, TorchMomentum
+from ratelab.problems import networks
+from ratelab.problems.data.minibatches import minibatches
+from ratelab.problems.networks import Network
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.averaging import Averaging
+from ratelab.theory.schedules import Schedule
 
 
 def train_plainly(
@@ -31,7 +31,7 @@ def train_plainly(
     key: int,
     run: int,
 ) -> dict[str, Array]:
-    """Losses and errors, by name, of one model of `experiments.training.train` at the records (K,); float64.
+    """Losses and errors, by name, of one model of `engines.train.train` at the records (K,); float64.
 
     The averaging is torch.optim.swa_utils.AveragedModel. InputError for HeavyBall, which torch does not have.
     """

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numba import njit
 
-from experiments.methods import Method
-from problems.problem import Problem, Sample
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares, TableLeastSquares
-from theory.arrays import Array, Integers, once_infinite
-from theory.feedback import Feedback
-from theory.moments import without_last
-from theory.threads import serial_products, spread
+from ratelab.experiments.methods import Method
+from ratelab.problems.problem import Problem, Sample
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.theory.arrays import Array, Integers, once_infinite
+from ratelab.theory.feedback import Feedback
+from ratelab.theory.moments import without_last
+from ratelab.theory.threads import serial_products, spread
 
 Dtype: TypeAlias = Literal["float64", "float32"]
 

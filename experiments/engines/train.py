@@ -3,7 +3,7 @@
 The models are cut into groups that fit in memory, by a fixed function of shapes; a group runs from start to
 end, in spans of updates that end at records, at metrics of closed loops and at epochs. What a span does is an
 engine's: compiled kernels on the CPU, where a model stays in the cache for the whole span
-(`experiments.dense`, `experiments.lenet`), or torch, all models of the group in each operation, on any device
+(`kernels.dense`, `kernels.lenet`), or torch, all models of the group in each operation, on any device
 (`advance_batched`).
 Each model's numbers are its own: one that diverges never touches another.
 """
@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments import dense, lenet
-from experiments.methods import Method
-from experiments.stepping import Loops, block_weights
-from experiments.store import atomically
-from problems import networks
-from problems.minibatches import minibatches
-from problems.networks import MLP, LeNet, LinearClassifier, Network
-from theory.arrays import Array, InputError, Integers, once_infinite
+from ratelab.experiments.engines.kernels import dense, lenet
+from ratelab.experiments.engines.step import Loops, block_weights
+from ratelab.experiments.methods import Method
+from ratelab.experiments.store import atomically
+from ratelab.problems import networks
+from ratelab.problems.data.minibatches import minibatches
+from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network
+from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
 
 Precision: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
 """Of the products: the last two are a GPU's, on float32 parameters."""

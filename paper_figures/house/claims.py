@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from experiments import estimates, evidence
-from experiments.estimates import Estimate
-from experiments.evidence import NoFit
-from experiments.verdict import Relation, Status
-from theory.arrays import Array, InputError
+from ratelab.experiments import estimates, evidence
+from ratelab.experiments.estimates import Estimate
+from ratelab.experiments.evidence import NoFit
+from ratelab.experiments.verdict import Relation, Status
+from ratelab.theory.arrays import Array, InputError
 
 D = TypeVar("D")
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from paper_figures._style import (
+from ratelab.paper_figures.house.style import (
     Look,
     distinct,
     few_powers,
@@ -25,7 +25,7 @@ from paper_figures._style import (
     ordered,
     slope_triangle,
 )
-from paper_figures._table import Table
+from ratelab.paper_figures.house.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

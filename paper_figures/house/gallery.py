@@ -14,13 +14,13 @@ from typing import Any
 import jinja2
 from matplotlib.image import imread
 
-from paper_figures import _make, _venues
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Outcome
-from paper_figures._make import Style
-from paper_figures._table import read_table
+from ratelab.paper_figures.house import make, venues
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Outcome
+from ratelab.paper_figures.house.make import Style
+from ratelab.paper_figures.house.table import read_table
 
-FORMATS: tuple[_venues.Format, ...] = ("pdf", "svg", "png")
+FORMATS: tuple[venues.Format, ...] = ("pdf", "svg", "png")
 THUMBNAIL = 90
 """Dots per inch of the pictures of the index."""
 SHOWN = 8
@@ -63,13 +63,13 @@ class Entry:
 
 def entry(name: str, folder: Path, full: bool = False, report: Report = quiet) -> Entry:
     """Compute one figure and write its files, thumbnail included, in `folder`."""
-    module = _make.picture(name)
-    computed, outcomes = _make.measure(name, full, report)
-    settings = _venues.venue(_venues.DEFAULT).settings()
-    *_, csv_file, _ = _make.save(name, computed, folder / "figures", Style(settings, FORMATS))
-    with _venues.printed(settings | {"savefig.dpi": THUMBNAIL}):
-        _venues.save_picture(module.draw(read_table(csv_file)), folder / "thumbnails" / f"{name}.png")
-    title, _, rest = _make.caption(module).partition("\n")
+    module = make.picture(name)
+    computed, outcomes = make.measure(name, full, report)
+    settings = venues.venue(venues.DEFAULT).settings()
+    *_, csv_file, _ = make.save(name, computed, folder / "figures", Style(settings, FORMATS))
+    with venues.printed(settings | {"savefig.dpi": THUMBNAIL}):
+        venues.save_picture(module.draw(read_table(csv_file)), folder / "thumbnails" / f"{name}.png")
+    title, _, rest = make.caption(module).partition("\n")
     return Entry(name, module.ABOUT, title, rest.strip("\n"), tuple(outcomes), full)
 
 
@@ -79,7 +79,7 @@ def write(entries: Sequence[Entry], folder: Path, full: bool = False, failed: Co
     failed: names of figures that could not be computed. Pages of an earlier gallery that are not among the
     entries are removed.
     """
-    for name in {*_make.find()} - {shown.name for shown in entries}:
+    for name in {*make.find()} - {shown.name for shown in entries}:
         (folder / f"{name}.html").unlink(missing_ok=True)
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -93,20 +93,20 @@ def write(entries: Sequence[Entry], folder: Path, full: bool = False, failed: Co
         "entries": entries,
         "full": full,
         "failed": sorted(failed),
-        "count": _make.count(outcomes),
+        "count": make.count(outcomes),
         "groups": list(dict.fromkeys(shown.about.group for shown in entries)),
         "topics": sorted({topic for shown in entries for topic in shown.about.topics}),
     }
     for number, shown in enumerate(entries):
         around = {"before": entries[number - 1], "after": entries[(number + 1) % len(entries)]}
-        text = pages.get_template("_figure.jinja").render(
+        text = pages.get_template("figure.jinja").render(
             **shared, **around, entry=shown, **_files(shown.name, folder)
         )
-        _venues.save_text(text, folder / f"{shown.name}.html")
-    _venues.save_text(pages.get_template("_audit.jinja").render(**shared), folder / "audit.html")
+        venues.save_text(text, folder / f"{shown.name}.html")
+    venues.save_text(pages.get_template("audit.jinja").render(**shared), folder / "audit.html")
     sizes = {shown.name: _size(folder / "thumbnails" / f"{shown.name}.png") for shown in entries}
-    return _venues.save_text(
-        pages.get_template("_index.jinja").render(**shared, sizes=sizes), folder / "index.html"
+    return venues.save_text(
+        pages.get_template("index.jinja").render(**shared, sizes=sizes), folder / "index.html"
     )
 
 

@@ -18,12 +18,14 @@ from typing import Any, Protocol, cast
 
 from matplotlib.figure import Figure
 
-from paper_figures import _script, _venues
-from paper_figures._about import About, Report, quiet
-from paper_figures._claims import Claim, Outcome, judge
-from paper_figures._table import Table, read_table, table_of
-from paper_figures._venues import Format
-from theory.arrays import InputError
+from ratelab.paper_figures.house import script, venues
+from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.claims import Claim, Outcome, judge
+from ratelab.paper_figures.house.table import Table, read_table, table_of
+from ratelab.paper_figures.house.venues import Format
+from ratelab.theory.arrays import InputError
+
+__all__ = ["show_figure"]
 
 
 class Picture(Protocol):
@@ -71,7 +73,7 @@ class Made:
 
 def find() -> list[str]:
     """The names of all figures."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    return sorted(path.stem for path in Path(__file__).parent.parent.glob("[!_]*.py"))
 
 
 def picture(name: str) -> Picture:
@@ -80,7 +82,7 @@ def picture(name: str) -> Picture:
         near = difflib.get_close_matches(name, find(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"no figure is called {name!r}; {hint}figures: {', '.join(find())}")
-    return cast(Picture, importlib.import_module(f"paper_figures.{name}"))
+    return cast(Picture, importlib.import_module(f"ratelab.paper_figures.{name}"))
 
 
 def caption(module: Picture) -> str:
@@ -140,7 +142,7 @@ def show_figure(name: str, full: bool = False) -> Png:
 
 def show(draw: Callable[..., Figure], table: Table, arguments: Mapping[str, Any] | None = None) -> Png:
     """What `draw` makes of a table, at the size of a page and 150 dots per inch."""
-    with _venues.printed(_venues.venue(_venues.DEFAULT).settings()):
+    with venues.printed(venues.venue(venues.DEFAULT).settings()):
         file = io.BytesIO()
         draw(table, **(arguments or {})).savefig(file, format="png", dpi=150)
     return Png(file.getvalue())
@@ -169,14 +171,14 @@ def write(
     def beside(ending: str) -> Path:
         return stem.with_name(f"{stem.name}.{ending}")
 
-    csv = _venues.save_table(columns, rows, beside("csv"))
+    csv = venues.save_table(columns, rows, beside("csv"))
     table = read_table(csv)
-    with _venues.printed(style.settings):  # drawn anew for each: saving a figure moves its layout a little
+    with venues.printed(style.settings):  # drawn anew for each: saving a figure moves its layout a little
         pictures = [
-            _venues.save_picture(drawing.draw(table, **drawing.arguments), beside(ending), style.tex)
+            venues.save_picture(drawing.draw(table, **drawing.arguments), beside(ending), style.tex)
             for ending in style.formats
         ]
-    script = _script.standalone(
+    text = script.standalone(
         drawing.file, stem.name, drawing.title, drawing.caption, style.settings, drawing.arguments
     )
-    return [*pictures, csv, _venues.save_text(script, beside("py"))]
+    return [*pictures, csv, venues.save_text(text, beside("py"))]

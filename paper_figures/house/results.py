@@ -14,23 +14,25 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.spec import (
+from ratelab.experiments.spec import (
     KINDS,
     Quantity,
     Spec,
     quantities,
     select,
 )
-from experiments.store import Curve, Results
-from paper_figures import _curves, _venues
-from paper_figures._claims import mean_interval
-from paper_figures._make import Drawing, Png, Style, show, write
-from paper_figures._schedules_page import UPDATES, pictured
-from paper_figures._style import look, new_figure
-from paper_figures._table import Table, table_of
-from theory.arrays import Array, InputError
-from theory.notation import catalogue, parse
-from theory.schedules import multipliers
+from ratelab.experiments.store import Curve, Results
+from ratelab.paper_figures.house import curves, venues
+from ratelab.paper_figures.house.claims import mean_interval
+from ratelab.paper_figures.house.make import Drawing, Png, Style, show, write
+from ratelab.paper_figures.house.schedules_page import UPDATES, pictured
+from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import catalogue, parse
+from ratelab.theory.schedules import multipliers
+
+__all__ = ["show_results", "show_schedules"]
 
 Axis: TypeAlias = Literal["problem", "method", "schedule", "averaging", "lr", "horizon"]
 Over: TypeAlias = Literal["step", "horizon", "lr"]
@@ -75,7 +77,7 @@ def save(results: Results, folder: Path, style: Style) -> list[Path]:
                 written += plot(results, chosen, stem, style, titled=True)
             else:
                 rows = table(results, chosen)
-                written.append(_venues.save_table(COLUMNS, rows, stem.with_suffix(".csv")))
+                written.append(venues.save_table(COLUMNS, rows, stem.with_suffix(".csv")))
     return written
 
 
@@ -87,8 +89,8 @@ def plot(results: Results, chosen: Plot, stem: Path, style: Style, titled: bool 
     shared = setting(results.spec, chosen)
     title = "\n".join([results.spec.title, shared]) if titled else ""
     told = arguments(results, chosen, title)
-    title, caption = results.spec.title or stem.name, f"{shared}\n\n{(_curves.__doc__ or '').strip()}"
-    drawing = Drawing(Path(_curves.__file__), _curves.draw, title, caption, told)
+    title, caption = results.spec.title or stem.name, f"{shared}\n\n{(curves.__doc__ or '').strip()}"
+    drawing = Drawing(Path(curves.__file__), curves.draw, title, caption, told)
     return write(drawing, COLUMNS, table(results, chosen), stem, style)
 
 
@@ -103,7 +105,7 @@ def show_results(
     """One's own results as `ratelab plot` draws them, to be shown in a notebook."""
     what = chosen(results.spec, x, y, by, compensate, where)
     told = arguments(results, what, "")
-    return show(_curves.draw, table_of(COLUMNS, table(results, what)), told)
+    return show(curves.draw, table_of(COLUMNS, table(results, what)), told)
 
 
 def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
@@ -242,7 +244,7 @@ def setting(spec: Spec, chosen: Plot) -> str:
 
 
 def arguments(results: Results, chosen: Plot, title: str) -> dict[str, Any]:
-    """What `_curves.draw` is told, as values that can be written into a script."""
+    """What `curves.draw` is told, as values that can be written into a script."""
     spec = results.spec
     down, across = panels(spec, chosen)
     epochs = spec.clock == "epoch"
@@ -325,11 +327,11 @@ def save_preview(steps: Mapping[str, Array], path: Path) -> Path:
     """Write a picture of step sequences, legend -> (T,), in the format of the file's ending."""
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--out {path}: give a name that ends in .png, .pdf or .svg")
-    with _venues.printed(_venues.venue(_venues.DEFAULT).settings()):
+    with venues.printed(venues.venue(venues.DEFAULT).settings()):
         figure = new_figure(2.6)
         panel = figure.subplots()
         for legend, values in steps.items():
             panel.plot(values, label=legend)
         panel.set(xlabel="update t", ylabel="step", ylim=(0, None))
         panel.legend()
-        return _venues.save_picture(figure, path)
+        return venues.save_picture(figure, path)

@@ -1,6 +1,6 @@
 """docs/schedules.md: every schedule with its fields, its text and a picture, out of the docstrings.
 
-`python -m paper_figures._schedules_page` writes it; a test keeps it current. A docstring names the member to
+`make docs` writes it; a test keeps it current. A docstring names the member to
 draw in a line of its own, "Pictured: Triangular(25)"; it is drawn over 100 updates. The pictures are plain
 SVG lines, so that the same schedules give the same bytes under any plotting library.
 """
@@ -13,21 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-import theory
-from theory.arrays import InputError
-from theory.notation import catalogue, parse, signature
-from theory.schedules import Facts, Schedule, facts, multipliers
+from ratelab.theory.arrays import InputError
+from ratelab.theory.notation import catalogue, parse, signature
+from ratelab.theory.schedules import Facts, Schedule, facts, multipliers
 
 UPDATES = 100
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 _WIDTH, _HEIGHT, _EDGE = 240, 90, 6
 _PICTURED = re.compile(r"^\s*Pictured: (.+)$", re.MULTILINE)
 _ROOMS = {
-    "theory.schedules": "Decays",
-    "theory.cycles": "Cycles",
-    "theory.combine": "Combinators",
-    "theory.stepsizes": "Step sizes from theory",
-    "theory.sampled": "Given by numbers",
+    "ratelab.theory.schedules": "Decays",
+    "ratelab.theory.cycles": "Cycles",
+    "ratelab.theory.combine": "Combinators",
+    "ratelab.theory.stepsizes": "Step sizes from theory",
+    "ratelab.theory.sampled": "Given by numbers",
 }
 _INTRODUCTION = """\
 # Schedules
@@ -122,7 +121,6 @@ def page() -> dict[str, str]:
 
 def main() -> None:
     """Write the page, and remove pictures of schedules that are gone."""
-    assert theory.__all__  # importing the room has filled the catalogue
     files = page()
     for stale in (DOCS / "schedules").glob("*.svg"):
         if f"schedules/{stale.name}" not in files:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from theory.arrays import InputError
+from ratelab.theory.arrays import InputError
 
 HERE = Path(__file__).parent
-COPIED = {"paper_figures._style": "_style.py", "paper_figures._table": "_table.py"}
+COPIED = {"ratelab.paper_figures.house.style": "style.py", "ratelab.paper_figures.house.table": "table.py"}
 ALLOWED = {"matplotlib", "numpy", "mpl_toolkits", *sys.stdlib_module_names}
 
 _HEAD = '''\
@@ -72,9 +72,9 @@ def standalone(
     """
     imports = {"sys": "import sys", "Path": "from pathlib import Path", "mpl": "import matplotlib as mpl"}
     parts: dict[Path, dict[int, str]] = {}
-    _collect(_read(HERE / "_table.py"), "read_table", parts, imports)
+    _collect(_read(HERE / "table.py"), "read_table", parts, imports)
     _collect(_read(module), "draw", parts, imports)
-    order = [HERE / "_table.py", HERE / "_style.py", module]
+    order = [HERE / "table.py", HERE / "style.py", module]
     body = "\n\n\n".join(
         segment for path in order if path in parts for _, segment in sorted(parts[path].items())
     )

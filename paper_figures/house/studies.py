@@ -7,14 +7,14 @@ interrupted figure goes on where it stopped.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import execute, spec as specs
-from experiments.spec import Spec
-from experiments.store import Results, Store, missing
-from paper_figures._about import Report, quiet
-from theory import cache
-from theory.arrays import InputError
+from ratelab.experiments import execute, spec as specs
+from ratelab.experiments.spec import Spec
+from ratelab.experiments.store import Results, Store, missing
+from ratelab.paper_figures.house.about import Report, quiet
+from ratelab.theory import cache
+from ratelab.theory.arrays import InputError
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
 
 def study(

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_pgf import LatexError
 from matplotlib.figure import Figure
 from tueplots import figsizes, fontsizes
 
-from theory.arrays import InputError
+from ratelab.theory.arrays import InputError
 
 Format: TypeAlias = Literal["pdf", "pgf", "svg", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)

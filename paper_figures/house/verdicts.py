@@ -19,11 +19,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.claims import Judgement, Row
-from experiments.evidence import WINDOW, Fit, slope_weights, window
-from experiments.spec import Claim, Spec
-from paper_figures._make import Drawing, Style, write
-from paper_figures._style import (
+from ratelab.experiments.claims import Judgement, Row
+from ratelab.experiments.evidence import WINDOW, Fit, slope_weights, window
+from ratelab.experiments.spec import Claim, Spec
+from ratelab.paper_figures.house.make import Drawing, Style, write
+from ratelab.paper_figures.house.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -35,8 +35,8 @@ from paper_figures._style import (
     new_figure,
     shade,
 )
-from paper_figures._table import Table
-from theory.arrays import Array
+from ratelab.paper_figures.house.table import Table
+from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,7 +1,7 @@
 """The data of the problems: tables for least squares, and labelled sets for classification.
 
 Diabetes, the line and digits come with the packages, so nothing needs a network by default. The others are
-files, found and checked by `problems.files`; no set ever stands in for another.
+files, found and checked by `problems.data.files`; no set ever stands in for another.
 """
 
 import gzip
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from problems import files, philox
-from theory.arrays import Array, InputError, Integers
+from ratelab.problems import philox
+from ratelab.problems.data import files
+from ratelab.theory.arrays import Array, InputError, Integers
 
 Floats = NDArray[np.float32]
 

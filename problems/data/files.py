@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from theory.arrays import InputError
+from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress

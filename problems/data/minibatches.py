@@ -3,8 +3,8 @@ the run only."""
 
 import numpy as np
 
-from problems import philox
-from theory.arrays import Integers
+from ratelab.problems import philox
+from ratelab.theory.arrays import Integers
 
 
 def updates_per_epoch(rows: int, batch: int) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, crosscheck, execute, spec as specs
-from experiments.store import Results, Store
-from theory.arrays import Array
+from ratelab.experiments import claims, crosscheck, execute, spec as specs
+from ratelab.experiments.store import Results, Store
+from ratelab.theory.arrays import Array
 
 QUADRATIC = "Quadratic(LogUniform(dim=3, condition_number=10.0))"
 STIFF = "Quadratic(Given((1.0, 1e-4)), noise=NoNoise())"

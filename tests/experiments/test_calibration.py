@@ -4,12 +4,11 @@ The aims are upper bounds of shares; a family that stays just within one would m
 and of those here the nearest is half of it away in the whole table.
 """
 
-from pathlib import Path
-
 import pytest
+from cases import ROOT
 
-from experiments import calibration
-from experiments.calibration import FAMILIES, Family, Tally, missed, tally
+from ratelab.experiments import calibration
+from ratelab.experiments.calibration import FAMILIES, Family, Tally, missed, tally
 
 SLOW = ("quadratics", "quadratics, settled", "quadratics, runs")
 
@@ -51,7 +50,7 @@ def test_tallies_count_and_repeat() -> None:
 
 def test_the_page_has_the_table_of_all_families() -> None:
     """Names and what they are; the shares take minutes to measure."""
-    page = (Path(__file__).parent.parent / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
     lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and "true, " in line]
     assert [(line[0][2:], line[1]) for line in lines] == [(f.name, f.about) for f in FAMILIES]
     assert {line[-1].rstrip(" |") for line in lines} == {"met", "not promised"}

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import claims, estimates, evidence
-from experiments.claims import Claim, EngineError, Judgement, Selector, exit_code, judge
-from experiments.estimates import Estimate
-from experiments.evidence import Fit, NoFit
-from experiments.execute import run
-from experiments.methods import SGD, HeavyBall
-from experiments.spec import Spec, claim_faults
-from experiments.store import Curve, Results, Store
-from problems.noise import Gaussian
-from problems.quadratic import Quadratic
-from problems.regression import TableLeastSquares
-from problems.spectra import UniformSpectrum
-from theory import Constant, InversePower, Last, Linear, Rate, Tail, Uniform
-from theory.arrays import Array
+from ratelab.experiments import claims, estimates, evidence
+from ratelab.experiments.claims import Claim, EngineError, Judgement, Selector, exit_code, judge
+from ratelab.experiments.estimates import Estimate
+from ratelab.experiments.evidence import Fit, NoFit
+from ratelab.experiments.execute import run
+from ratelab.experiments.methods import SGD, HeavyBall
+from ratelab.experiments.spec import Spec, claim_faults
+from ratelab.experiments.store import Curve, Results, Store
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import TableLeastSquares
+from ratelab.problems.spectra import UniformSpectrum
+from ratelab.theory import Constant, InversePower, Last, Linear, Rate, Tail, Uniform
+from ratelab.theory.arrays import Array
 
 QUADRATIC = Quadratic(UniformSpectrum(dim=3, condition_number=1.25), noise=Gaussian(sd=0.7))
 LINE = TableLeastSquares("line", batch=4, replacement=False)

@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import execute, stepping
-from experiments.claims import judge
-from experiments.methods import SGD, HeavyBall, Method
-from experiments.spec import cells, load
-from experiments.store import Curve, Results, Store
-from problems.philox import stream_key
-from problems.problem import Problem
-from problems.quadratic import Quadratic
-from problems.regression import TableLeastSquares
-from problems.spectra import LogUniform
-from theory.arrays import Array, InputError
-from theory.averaging import Averaging, Last, Uniform
-from theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive
-from theory.schedules import Constant, InversePower, Linear
+from ratelab.experiments import execute
+from ratelab.experiments.claims import judge
+from ratelab.experiments.engines import step
+from ratelab.experiments.methods import SGD, HeavyBall, Method
+from ratelab.experiments.spec import cells, load
+from ratelab.experiments.store import Curve, Results, Store
+from ratelab.problems.philox import stream_key
+from ratelab.problems.problem import Problem
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import TableLeastSquares
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import Averaging, Last, Uniform
+from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive
+from ratelab.theory.schedules import Constant, InversePower, Linear
 
 KEY = stream_key(0, "closed loops")
 QUADRATIC = Quadratic(LogUniform(dim=4, condition_number=10.0))
@@ -78,9 +79,9 @@ def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> Non
     multipliers = np.stack([rule.schedule(150) for rule in RULES])
     averagings: list[Averaging] = [Last(), Uniform()]
     mixings = [np.stack([averaging(row) for row in multipliers]) for averaging in averagings]
-    loops = stepping.Loops(RULES, every=7)
-    risk = stepping.step_plainly(problem, method, multipliers, lrs, mixings, times, KEY, runs, loops=loops)
-    open_loop = stepping.step_plainly(problem, method, multipliers, lrs, mixings, times, KEY, runs)
+    loops = step.Loops(RULES, every=7)
+    risk = step.step_plainly(problem, method, multipliers, lrs, mixings, times, KEY, runs, loops=loops)
+    open_loop = step.step_plainly(problem, method, multipliers, lrs, mixings, times, KEY, runs)
     assert (risk[..., -1] != open_loop[..., -1]).any(axis=(0, 2, 3)).all()  # each rule has acted
     for s, rule in enumerate(RULES):
         for n, lr in enumerate(lrs):
@@ -92,9 +93,9 @@ def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> Non
 def test_a_rule_that_never_acts_is_its_schedule() -> None:
     rules = [ReduceLROnPlateau(patience=10**6, schedule=InversePower(0.5))]
     arguments = (QUADRATIC, SGD(), rules[0].schedule(80)[None], np.array([0.2]), [np.ones((1, 80))])
-    loops = stepping.Loops(rules, every=3)
-    closed = stepping.step_plainly(*arguments, np.array([80]), KEY, range(4), loops=loops)
-    np.testing.assert_array_equal(closed, stepping.step_plainly(*arguments, np.array([80]), KEY, range(4)))
+    loops = step.Loops(rules, every=3)
+    closed = step.step_plainly(*arguments, np.array([80]), KEY, range(4), loops=loops)
+    np.testing.assert_array_equal(closed, step.step_plainly(*arguments, np.array([80]), KEY, range(4)))
 
 
 def written(folder: Path, text: str = FILE) -> Path:

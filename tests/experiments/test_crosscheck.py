@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 from synthetic import sgd
 
-from experiments.crosscheck import cross_check
-from theory.arrays import Array, InputError
+from ratelab.experiments.crosscheck import cross_check
+from ratelab.theory.arrays import Array, InputError
 
 
 def test_cross_check_is_quiet_when_the_engines_agree(thousand_trials: tuple[Array, Array, Array]) -> None:

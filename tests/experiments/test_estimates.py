@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from experiments.estimates import (
+from ratelab.experiments.estimates import (
     MIN_SEEDS,
     Estimate,
     exact_estimate,
@@ -19,8 +19,8 @@ from experiments.estimates import (
     mean_estimate,
     ratio_estimate,
 )
-from experiments.verdict import Relation, Status
-from theory.arrays import Array, InputError
+from ratelab.experiments.verdict import Relation, Status
+from ratelab.theory.arrays import Array, InputError
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from experiments.estimates import check_runs, risk_floor
-from experiments.evidence import (
+from ratelab.experiments.estimates import check_runs, risk_floor
+from ratelab.experiments.evidence import (
     MIN_HORIZONS,
     MIN_RECORDS,
     Fit,
@@ -27,9 +27,9 @@ from experiments.evidence import (
     slope_weights,
     window,
 )
-from experiments.verdict import Relation, Status, combine
-from theory.arrays import Array, InputError, record_times
-from theory.rates import Rate
+from ratelab.experiments.verdict import Relation, Status, combine
+from ratelab.theory.arrays import Array, InputError, record_times
+from ratelab.theory.rates import Rate
 
 TIMES = record_times(1_000_000, 100)[1:].astype(np.float64)
 INSIDE = TIMES[window(TIMES)]

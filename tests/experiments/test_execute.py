@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import cost, execute
-from experiments.execute import Serial, bound_curve, compute, engine, run
-from experiments.methods import SGD, HeavyBall
-from experiments.spec import Cell, Spec, cells
-from experiments.store import Store
-from problems.noise import Gaussian, Rademacher
-from problems.quadratic import Quadratic
-from problems.regression import TableLeastSquares
-from problems.spectra import LogUniform
-from theory import Constant, InputError, InversePower, Last, StepWeighted, Uniform
+from ratelab.experiments import cost, execute
+from ratelab.experiments.execute import Serial, bound_curve, compute, engine, run
+from ratelab.experiments.methods import SGD, HeavyBall
+from ratelab.experiments.spec import Cell, Spec, cells
+from ratelab.experiments.store import Store
+from ratelab.problems.noise import Gaussian, Rademacher
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import TableLeastSquares
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory import Constant, InputError, InversePower, Last, StepWeighted, Uniform
 
 SPECTRUM = LogUniform(dim=3, condition_number=10.0)
 SPEC = Spec(

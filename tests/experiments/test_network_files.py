@@ -12,19 +12,19 @@ import pytest
 import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments import claims, cost, estimates
-from experiments.claims import Judgement
-from experiments.estimates import Estimate
-from experiments.evidence import Fit
-from experiments.methods import TorchMomentum
-from experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
-from experiments.store import Curve, Results, Store
-from paper_figures import _curves, _results, _venues
-from paper_figures._make import Style
-from paper_figures._table import table_of
-from problems.networks import MLP, LeNet, LinearClassifier, Network, Split
-from theory import Constant, Cosine, InputError, Last, Linear, Rate, Tail, Warmup
-from theory.arrays import Array
+from ratelab.experiments import claims, cost, estimates
+from ratelab.experiments.claims import Judgement
+from ratelab.experiments.estimates import Estimate
+from ratelab.experiments.evidence import Fit
+from ratelab.experiments.methods import TorchMomentum
+from ratelab.experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
+from ratelab.experiments.store import Curve, Results, Store
+from ratelab.paper_figures.house import curves, results as plots, venues
+from ratelab.paper_figures.house.make import Style
+from ratelab.paper_figures.house.table import table_of
+from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
+from ratelab.theory import Constant, Cosine, InputError, Last, Linear, Rate, Tail, Warmup
+from ratelab.theory.arrays import Array
 
 DIGITS = Split("digits", rows=382, validation=82)
 PERCEPTRON = MLP(DIGITS, widths=(5,), batch=50)  # 300 rows, six updates per epoch
@@ -457,8 +457,8 @@ def test_costs_grow_with_what_is_done() -> None:
 
 
 def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
-    style = Style(_venues.venue("icml").settings())
-    written = _results.save(results, tmp_path, style)
+    style = Style(venues.venue("icml").settings())
+    written = plots.save(results, tmp_path, style)
     endings = ("pdf", "png", "py")
     drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in endings}
     tables = {f"{name}-1.csv" for name in quantities(PERCEPTRON)}
@@ -472,11 +472,11 @@ def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
 
 
 def test_a_figure_of_a_network_says_what_it_shows(results: Results) -> None:
-    chosen = _results.Plot(y="test_error")
-    table = table_of(_results.COLUMNS, _results.table(results, chosen))
-    told = _results.arguments(results, chosen, "a title")
-    with _venues.printed(_venues.venue("icml").settings()):
-        figure = _curves.draw(table, **told)
+    chosen = plots.Plot(y="test_error")
+    table = table_of(plots.COLUMNS, plots.table(results, chosen))
+    told = plots.arguments(results, chosen, "a title")
+    with venues.printed(venues.venue("icml").settings()):
+        figure = curves.draw(table, **told)
         figure.draw_without_rendering()
     panel = figure.axes[0]
     assert (panel.get_xscale(), panel.get_xlabel(), panel.get_ylabel()) == ("linear", "epochs", "test error")

@@ -6,19 +6,19 @@ from pathlib import Path as Folder
 import numpy as np
 import pytest
 
-from experiments import claims, regime
-from experiments.execute import run
-from experiments.methods import SGD, HeavyBall, Method
-from experiments.paths import Path
-from experiments.spec import Claim, LrUnit, Selector, Spec, claim_faults
-from experiments.store import Results, Store
-from experiments.verdict import Verdict
-from problems.noise import Gaussian, NoNoise
-from problems.problem import Problem
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares, TableLeastSquares
-from problems.spectra import Given, LogUniform, PowerLaw
-from theory import (
+from ratelab.experiments import claims, regime
+from ratelab.experiments.execute import run
+from ratelab.experiments.methods import SGD, HeavyBall, Method
+from ratelab.experiments.paths import Path
+from ratelab.experiments.spec import Claim, LrUnit, Selector, Spec, claim_faults
+from ratelab.experiments.store import Results, Store
+from ratelab.experiments.verdict import Verdict
+from ratelab.problems.noise import Gaussian, NoNoise
+from ratelab.problems.problem import Problem
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.problems.spectra import Given, LogUniform, PowerLaw
+from ratelab.theory import (
     Clip,
     Constant,
     Cooldown,
@@ -44,8 +44,8 @@ from theory import (
     Warmup,
     Within,
 )
-from theory.averaging import Averaging, StochasticWeightAveraging
-from theory.schedules import Exponential, Schedule
+from ratelab.theory.averaging import Averaging, StochasticWeightAveraging
+from ratelab.theory.schedules import Exponential, Schedule
 
 C_SQRT_T = InversePower(0.5)
 ROUND = Quadratic(LogUniform(dim=10, condition_number=10.0), noise=Gaussian(sd=1.0))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from experiments import spec as spec_module
-from experiments.methods import SGD
-from experiments.spec import (
+from ratelab.experiments import spec as spec_module
+from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import (
     Cell,
     Claim,
     Selector,
@@ -22,7 +22,7 @@ from experiments.spec import (
     select,
     unit_of_lr,
 )
-from theory import Constant, InputError, InversePower, Last, Linear, Tail, Uniform, parse
+from ratelab.theory import Constant, InputError, InversePower, Last, Linear, Tail, Uniform, parse
 
 FILE = """
 problems = ["Quadratic(LogUniform(dim=3, condition_number=10.0))"]

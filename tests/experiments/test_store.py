@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.execute import run
-from experiments.methods import SGD
-from experiments.spec import Spec, cells
-from experiments.store import Curve, Results, Store, atomically, missing
-from problems.noise import Gaussian
-from problems.quadratic import Quadratic
-from problems.spectra import LogUniform
-from theory import Constant, InputError, Last, Linear, Uniform
+from ratelab.experiments.execute import run
+from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import Spec, cells
+from ratelab.experiments.store import Curve, Results, Store, atomically, missing
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory import Constant, InputError, Last, Linear, Uniform
 
 PROBLEM = Quadratic(LogUniform(dim=3, condition_number=10.0), noise=Gaussian(sd=0.5))
 SPEC = Spec(

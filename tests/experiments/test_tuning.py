@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from experiments.methods import SGD, HeavyBall, Method
-from experiments.paths import TUNED, Path, tune
-from experiments.spec import LrUnit, Selector, Spec
-from problems.noise import Gaussian, NoNoise
-from problems.problem import Problem, critical_lr
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares, TableLeastSquares
-from problems.spectra import Given, LogUniform
-from theory import (
+from ratelab.experiments.methods import SGD, HeavyBall, Method
+from ratelab.experiments.paths import TUNED, Path, tune
+from ratelab.experiments.spec import LrUnit, Selector, Spec
+from ratelab.problems.noise import Gaussian, NoNoise
+from ratelab.problems.problem import Problem, critical_lr
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.problems.spectra import Given, LogUniform
+from ratelab.theory import (
     Constant,
     CosineWave,
     InversePower,
@@ -25,8 +25,8 @@ from theory import (
     Then,
     Uniform,
 )
-from theory.averaging import Averaging
-from theory.schedules import Schedule
+from ratelab.theory.averaging import Averaging
+from ratelab.theory.schedules import Schedule
 
 NOISY = Quadratic(LogUniform(dim=20, condition_number=30.0), noise=Gaussian(sd=0.3))
 

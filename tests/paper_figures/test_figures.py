@@ -28,14 +28,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from strategies import values
 
-from paper_figures import _make, _script, _style, _venues
-from paper_figures._about import Group, Topic
-from paper_figures._claims import Claim, judge
-from paper_figures._table import Table, read_table
-from problems.datasets import FILES
-from theory.arrays import InputError
-from theory.combine import Scaled, Then, Warmup
-from theory.schedules import Constant, Cosine, InversePower
+from ratelab.paper_figures.house import make, script, style, venues
+from ratelab.paper_figures.house.about import Group, Topic
+from ratelab.paper_figures.house.claims import Claim, judge
+from ratelab.paper_figures.house.table import Table, read_table
+from ratelab.problems.data.datasets import FILES
+from ratelab.theory.arrays import InputError
+from ratelab.theory.combine import Scaled, Then, Warmup
+from ratelab.theory.schedules import Constant, Cosine, InversePower
 
 QUICK = 0.6
 """Seconds up to which a figure is among the quick tests."""
@@ -47,7 +47,7 @@ Computed: TypeAlias = Callable[[str], Any]
 
 def _parameter(name: str) -> Any:
     """A figure by name, skipped where its data sets are not at hand, marked where it takes a while."""
-    about = _make.picture(name).ABOUT
+    about = make.picture(name).ABOUT
     folder, files = os.environ.get("RATELAB_DATA"), [f.label for data in about.data for f in FILES[data]]
     lacks = [label for label in files if not folder or not (Path(folder) / label).is_file()]
     marks = [pytest.mark.skipif(bool(lacks), reason=f"RATELAB_DATA names no folder with {', '.join(lacks)}")]
@@ -58,8 +58,8 @@ def _parameter(name: str) -> Any:
     return pytest.param(name, marks=marks)
 
 
-each_figure = pytest.mark.parametrize("name", [_parameter(name) for name in _make.find()])
-ICML = _venues.venue("icml").settings()
+each_figure = pytest.mark.parametrize("name", [_parameter(name) for name in make.find()])
+ICML = venues.venue("icml").settings()
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
             file = folder / f"{name}.pickle"
             with FileLock(f"{file}.lock"):
                 if not file.exists():
-                    file.write_bytes(pickle.dumps(_make.picture(name).data()))
+                    file.write_bytes(pickle.dumps(make.picture(name).data()))
                 kept[name] = pickle.loads(file.read_bytes())
         return kept[name]
 
@@ -83,8 +83,8 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
 
 
 def _table(name: str, data: Any, folder: Path) -> Table:
-    module = _make.picture(name)
-    return read_table(_venues.save_table(module.COLUMNS, module.rows(data), folder / f"{name}.csv"))
+    module = make.picture(name)
+    return read_table(venues.save_table(module.COLUMNS, module.rows(data), folder / f"{name}.csv"))
 
 
 def test_the_gallery_holds_the_fields_figures() -> None:
@@ -94,13 +94,13 @@ def test_the_gallery_holds_the_fields_figures() -> None:
         "bach_moulines exponent_vs_alpha condition_number shamir_zhang cooldown_bounds sgdr cyclical_lr swa "
         "warmup_stability batch_growth noisy_quadratic_model power_law"
     )
-    assert {*books.split(), *tutorials.split(), *papers.split()} <= {*_make.find()}
+    assert {*books.split(), *tutorials.split(), *papers.split()} <= {*make.find()}
 
 
 @each_figure
 def test_a_figure_says_where_it_comes_from(name: str) -> None:
-    module = _make.picture(name)
-    about, (first, *_) = module.ABOUT, _make.caption(module).splitlines()
+    module = make.picture(name)
+    about, (first, *_) = module.ABOUT, make.caption(module).splitlines()
     assert about.title
     assert about.source
     assert about.link.startswith("https://")
@@ -108,14 +108,14 @@ def test_a_figure_says_where_it_comes_from(name: str) -> None:
     assert about.topics
     assert {*about.topics} <= {*get_args(Topic)}
     assert all(seconds > 0 for seconds in about.seconds)
-    assert len(_make.caption(module)) > 200
+    assert len(make.caption(module)) > 200
     assert first.endswith(".")
 
 
 @each_figure
 def test_csv_reads_back_to_the_last_digit(name: str, computed: Computed, tmp_path: Path) -> None:
-    module = _make.picture(name)
-    path = _venues.save_table(module.COLUMNS, module.rows(computed(name)), tmp_path / f"{name}.csv")
+    module = make.picture(name)
+    path = venues.save_table(module.COLUMNS, module.rows(computed(name)), tmp_path / f"{name}.csv")
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
     assert tuple(header) == tuple(module.COLUMNS)
@@ -133,7 +133,7 @@ def test_csv_reads_back_to_the_last_digit(name: str, computed: Computed, tmp_pat
 
 @each_figure
 def test_claims_hold_as_recorded(name: str, computed: Computed) -> None:
-    claims = _make.picture(name).CLAIMS
+    claims = make.picture(name).CLAIMS
     assert claims
     outcomes = [judge(claim, computed(name)) for claim in claims]
     assert not [str(outcome) for outcome in outcomes if not outcome.as_expected]
@@ -169,7 +169,7 @@ def test_every_claim_would_fail_on_wrong_data(name: str, computed: Computed) -> 
     """Each measures the data: some wrong data moves it beyond its tolerance and turns a supported claim."""
     data = computed(name)
     wrong = list(_wrong(data))
-    for claim in _make.picture(name).CLAIMS:
+    for claim in make.picture(name).CLAIMS:
         before, moved = judge(claim, data).estimate.value, []
         for other in wrong:
             try:
@@ -198,8 +198,8 @@ runpy.run_path(script, run_name="__main__")
 def test_its_script_draws_the_same_bytes_with_matplotlib_alone(
     name: str, computed: Computed, tmp_path: Path
 ) -> None:
-    style = _make.Style(ICML, ("pdf", "svg", "png"))
-    written = _make.save(name, computed(name), tmp_path, style)
+    style = make.Style(ICML, ("pdf", "svg", "png"))
+    written = make.save(name, computed(name), tmp_path, style)
     assert [path.name for path in written] == [
         f"{name}.{ending}" for ending in ("pdf", "svg", "png", "csv", "py")
     ]
@@ -224,7 +224,7 @@ def test_layout(
 ) -> None:
     """At the widest and the narrowest page, the largest and the smallest font: panels hold data, texts stay
     inside and apart, legends stand beside the panels and say what a band is; LaTeX could set every text."""
-    settings = _venues.venue(venue).settings()
+    settings = venues.venue(venue).settings()
     drawn: list[Text] = []
     original = Text.draw
 
@@ -232,8 +232,8 @@ def test_layout(
         drawn.append(text)
         original(text, renderer)
 
-    with _venues.printed(settings):
-        figure = _make.picture(name).draw(_table(name, computed(name), tmp_path))
+    with venues.printed(settings):
+        figure = make.picture(name).draw(_table(name, computed(name), tmp_path))
         assert figure.get_size_inches()[0] == settings["figure.figsize"][0]
         assert figure.get_size_inches()[1] <= settings["figure.figsize"][1]
         figure.draw_without_rendering()
@@ -269,38 +269,38 @@ def _check_panels(figure: Figure) -> None:
 def test_drawing_leaves_no_trace_in_the_settings(computed: Computed, tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     table = _table("d2l_sgd_paths", computed("d2l_sgd_paths"), tmp_path)
-    with _venues.printed(ICML):
-        _make.picture("d2l_sgd_paths").draw(table)
+    with venues.printed(ICML):
+        make.picture("d2l_sgd_paths").draw(table)
     assert dict(mpl.rcParams) == before
 
 
 @given(st.lists(values("schedule"), min_size=1, max_size=8, unique_by=repr))
 def test_a_schedule_has_one_colour_and_every_list_distinct_looks(drawn: list[Any]) -> None:
     texts = [repr(schedule) for schedule in drawn]
-    found = _style.looks(texts)
-    assert [look.colour for look in found] == [_style.look(text).colour for text in texts]
+    found = style.looks(texts)
+    assert [look.colour for look in found] == [style.look(text).colour for text in texts]
     assert len({(look.colour, str(look.dash)) for look in found}) == len(texts)
     assert len({(look.colour, look.marker) for look in found}) == len(texts)
 
 
 def test_two_dozen_of_a_family_are_told_apart() -> None:
-    found = _style.looks([f"Cosine(floor={k / 100})" for k in range(24)])
+    found = style.looks([f"Cosine(floor={k / 100})" for k in range(24)])
     assert len({look.colour for look in found}) == 1
     assert len({(str(look.dash), look.marker) for look in found}) == 24
 
 
 def test_a_modified_schedule_wears_the_colour_of_what_it_modifies() -> None:
-    cosine = _style.look(repr(Cosine()))
-    assert _style.look(repr(Scaled(Cosine(), 0.5))) == cosine
-    assert _style.look(repr(Warmup(Cosine(), 5))) == cosine
-    assert _style.look("Cosine()") == cosine
-    assert _style.look(repr(Then(Constant(), second=Cosine(), at=3))) == cosine
-    half, one = (_style.look(repr(InversePower(power))) for power in (0.5, 1.0))
+    cosine = style.look(repr(Cosine()))
+    assert style.look(repr(Scaled(Cosine(), 0.5))) == cosine
+    assert style.look(repr(Warmup(Cosine(), 5))) == cosine
+    assert style.look("Cosine()") == cosine
+    assert style.look(repr(Then(Constant(), second=Cosine(), at=3))) == cosine
+    half, one = (style.look(repr(InversePower(power))) for power in (0.5, 1.0))
     assert half.colour != one.colour
 
 
 def test_ordered_and_distinct_looks_differ() -> None:
-    for many in (_style.ordered(7), _style.distinct(7)):
+    for many in (style.ordered(7), style.distinct(7)):
         assert len({look.colour for look in many}) == len({str(look.dash) for look in many}) == 7
 
 
@@ -308,7 +308,7 @@ def test_the_triangle_has_the_slope_it_says() -> None:
     axes = Figure().subplots()
     for slope in (-1.0, -0.4, 0.5):
         for below in (True, False):
-            _style.slope_triangle(axes, 10.0, 2.0, slope, "", below=below)
+            style.slope_triangle(axes, 10.0, 2.0, slope, "", below=below)
             x, y = (np.log10(values) for values in axes.lines[-1].get_data())
             assert (y[1] - y[0]) / (x[1] - x[0]) == pytest.approx(slope)
             middle = (y[0] + y[1]) / 2
@@ -331,12 +331,12 @@ def test_a_script_refuses_what_matplotlib_alone_does_not_have(tmp_path: Path) ->
         '"""A figure."""\nfrom theory.schedules import Constant\ndef draw(table):\n    return Constant()\n'
     )
     with pytest.raises(InputError, match=r"broken\.py: draw needs Constant of theory\.schedules"):
-        _script.standalone(module, "x", "X", "", ICML)
+        script.standalone(module, "x", "X", "", ICML)
 
 
 def test_tables_are_what_was_written(tmp_path: Path) -> None:
     rows = [("a", 1, 0.1), ("b", 2, np.nan), ("a", 3, np.inf)]
-    table = read_table(_venues.save_table(("name", "n", "x"), rows, tmp_path / "t.csv"))
+    table = read_table(venues.save_table(("name", "n", "x"), rows, tmp_path / "t.csv"))
     assert [(name, list(part["n"])) for name, part in table.groups("name")] == [("a", [1, 3]), ("b", [2])]
     assert [key for key, _ in table.groups("name", "n")] == [("a", 1), ("b", 2), ("a", 3)]
     np.testing.assert_array_equal(table["x"], [0.1, np.nan, np.inf])
@@ -346,7 +346,7 @@ def test_tables_are_what_was_written(tmp_path: Path) -> None:
 
 def test_unknown_figures_and_unwritable_folders_are_refused(computed: Computed, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"did you mean bach_moulines\?"):
-        _make.picture("bach_moulin")
+        make.picture("bach_moulin")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="--out"):
-        _make.save("d2l_sgd_paths", computed("d2l_sgd_paths"), tmp_path / "file" / "x", _make.Style(ICML))
+        make.save("d2l_sgd_paths", computed("d2l_sgd_paths"), tmp_path / "file" / "x", make.Style(ICML))

@@ -17,8 +17,8 @@ from selenium.webdriver.support.ui import Select
 from test_cli import Shell
 
 import ratelab
-from paper_figures import _gallery, _make, _venues
-from paper_figures._claims import Claim
+from ratelab.paper_figures.house import gallery, make, venues
+from ratelab.paper_figures.house.claims import Claim
 
 SHOWN = ("condition_number", "d2l_gradient_descent", "d2l_sgd_paths")
 DRIVER = shutil.which("chromedriver")
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("gallery")
-    _gallery.write([_gallery.entry(name, place) for name in SHOWN], place)
+    gallery.write([gallery.entry(name, place) for name in SHOWN], place)
     return place
 
 
@@ -79,7 +79,7 @@ def test_the_folder_is_whole_and_needs_no_network(folder: Path) -> None:
 
 def test_a_page_has_picture_caption_claims_data_code_and_command(folder: Path) -> None:
     text = (folder / "d2l_gradient_descent.html").read_text(encoding="utf-8")
-    module = _make.picture("d2l_gradient_descent")
+    module = make.picture("d2l_gradient_descent")
     for claim in module.CLAIMS:
         assert claim.printed in text
     assert "ratelab figure d2l_gradient_descent" in text
@@ -91,7 +91,7 @@ def test_a_page_has_picture_caption_claims_data_code_and_command(folder: Path) -
 
 def test_the_folder_repeats_byte_by_byte(folder: Path, tmp_path: Path) -> None:
     name = "d2l_gradient_descent"
-    again = _gallery.write([_gallery.entry(name, tmp_path)], tmp_path).parent
+    again = gallery.write([gallery.entry(name, tmp_path)], tmp_path).parent
     for path in [*again.glob(f"figures/{name}.*"), *again.glob("thumbnails/*")]:
         assert path.read_bytes() == (folder / path.relative_to(again)).read_bytes()
 
@@ -130,12 +130,12 @@ def test_a_reader_filters_and_clicks_through(folder: Path, browser: Any) -> None
     browser.get((folder / "index.html").as_uri())
     assert len(_shown(browser)) == 3
     Select(browser.find_element(By.ID, "group")).select_by_visible_text("Papers")
-    assert _shown(browser) == [_make.picture("condition_number").ABOUT.title]
+    assert _shown(browser) == [make.picture("condition_number").ABOUT.title]
     assert browser.find_element(By.ID, "shown").text == "1 of 3 figures"
     browser.find_element(By.CSS_SELECTOR, "button[type=reset]").click()
     assert len(_shown(browser)) == 3
     browser.find_element(By.ID, "words").send_keys("condition")
-    assert _make.picture("condition_number").ABOUT.title in _shown(browser)
+    assert make.picture("condition_number").ABOUT.title in _shown(browser)
     browser.find_element(By.ID, "words").clear()
     topic = Select(browser.find_element(By.ID, "topic"))
     topic.select_by_visible_text("noise")
@@ -219,7 +219,7 @@ def test_audit_prints_what_is_printed_and_what_is_measured(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = shell("audit", "d2l_gradient_descent", "--out", "audit.md")
-    module = _make.picture("d2l_gradient_descent")
+    module = make.picture("d2l_gradient_descent")
     assert said.code == 0
     assert f"{len(module.CLAIMS)} claims:" in said.out
     assert "0 not as recorded" in said.out
@@ -240,7 +240,7 @@ def test_a_figure_that_cannot_be_computed_stops_no_other(
     def absent(*_: object) -> None:
         raise ratelab.InputError("the data set is on the moon")
 
-    monkeypatch.setattr(_make.picture("d2l_sgd_paths"), "data", absent)
+    monkeypatch.setattr(make.picture("d2l_sgd_paths"), "data", absent)
     for command in ("audit", "gallery"):
         said = shell(command, "d2l_sgd_paths", "d2l_gradient_descent")
         assert said.code == 4
@@ -274,9 +274,9 @@ def test_what_cannot_be_drawn_is_refused_with_what_can(shell: Shell, monkeypatch
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX: apt install texlive-latex-extra")
 def test_latex_sets_a_figure_that_repeats_byte_by_byte(tmp_path: Path) -> None:
     name = "d2l_gradient_descent"
-    module = _make.picture(name)
-    style = _make.Style(_venues.venue("neurips").settings(), ("pdf", "pgf"), tex=True)
-    first, second = (_make.save(name, module.data(), tmp_path / folder, style) for folder in "ab")
+    module = make.picture(name)
+    style = make.Style(venues.venue("neurips").settings(), ("pdf", "pgf"), tex=True)
+    first, second = (make.save(name, module.data(), tmp_path / folder, style) for folder in "ab")
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert b"\\begin{pgfpicture}" in first[1].read_bytes()

@@ -10,14 +10,14 @@ import pytest
 from test_cli import Shell
 
 import ratelab
-from experiments import execute
-from experiments.spec import load
-from experiments.store import Curve, Results, Store
-from paper_figures import _curves, _results, _venues
-from paper_figures._make import Style
-from paper_figures._results import Plot
-from paper_figures._table import Table, read_table, table_of
-from theory.arrays import InputError
+from ratelab.experiments import execute
+from ratelab.experiments.spec import load
+from ratelab.experiments.store import Curve, Results, Store
+from ratelab.paper_figures.house import curves, results as plots, venues
+from ratelab.paper_figures.house.make import Style
+from ratelab.paper_figures.house.results import Plot
+from ratelab.paper_figures.house.table import Table, read_table, table_of
+from ratelab.theory.arrays import InputError
 
 FILE = """
 title = "plots"
@@ -55,15 +55,15 @@ def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, r
     return Shell(capsys)
 
 
-STYLE = Style(_venues.venue("icml").settings(), ("png",))
+STYLE = Style(venues.venue("icml").settings(), ("png",))
 
 
 def test_a_compensated_plot_is_the_risk_times_a_power(results: Results, tmp_path: Path) -> None:
-    chosen = _results.chosen(results.spec, "step", None, "schedule", 0.5, ["averaging=Last()", "lr=0.5"])
-    written = _results.plot(results, chosen, tmp_path / "p", STYLE)
+    chosen = plots.chosen(results.spec, "step", None, "schedule", 0.5, ["averaging=Last()", "lr=0.5"])
+    written = plots.plot(results, chosen, tmp_path / "p", STYLE)
     assert [path.name for path in written] == ["p.png", "p.csv", "p.py"]
     table = read_table(tmp_path / "p.csv")
-    figure = _curves.draw(table, **_results.arguments(results, chosen, ""))
+    figure = curves.draw(table, **plots.arguments(results, chosen, ""))
     (panel,) = figure.axes
     schedule = results.spec.schedules[0]
     curve = Curve(
@@ -85,13 +85,13 @@ def test_a_compensated_plot_is_the_risk_times_a_power(results: Results, tmp_path
 def test_what_is_left_of_the_axes_becomes_panels(
     results: Results, x: str, by: str, panels: tuple[int, int] | None, points: int | None
 ) -> None:
-    chosen = _results.chosen(results.spec, x, "risk", by, 0.0, [])
+    chosen = plots.chosen(results.spec, x, "risk", by, 0.0, [])
     if panels is None:  # schedule, averaging and lr are three
         with pytest.raises(InputError, match=r"schedule, averaging, lr, and a page has two .*--where"):
-            _results.panels(results.spec, chosen)
+            plots.panels(results.spec, chosen)
         return
-    table = table_of(_results.COLUMNS, _results.table(results, chosen))
-    figure = _curves.draw(table, **_results.arguments(results, chosen, ""))
+    table = table_of(plots.COLUMNS, plots.table(results, chosen))
+    figure = curves.draw(table, **plots.arguments(results, chosen, ""))
     grid = figure.axes[0].get_gridspec()
     assert grid is not None
     assert (grid.nrows, grid.ncols) == panels
@@ -104,13 +104,13 @@ def test_what_is_left_of_the_axes_becomes_panels(
 
 def test_what_lies_on_its_way_out_hides_nobody(results: Results) -> None:
     """A risk of 1e-28 beside one of 0.1, and one that diverges: all starts are in the picture."""
-    table = table_of(_results.COLUMNS, _results.table(results, Plot()))
+    table = table_of(plots.COLUMNS, plots.table(results, Plot()))
     changed = dict(table.columns)
     first = changed["schedule"] == changed["schedule"][0]
     changed["exact"] = np.where(first, changed["exact"] * 1e-28, changed["exact"])
     last = changed["t"] == changed["t"].max()
     changed["mean"] = np.where(~first & last, 1e300, changed["mean"])
-    figure = _curves.draw(Table(changed), **_results.arguments(results, Plot(), ""))
+    figure = curves.draw(Table(changed), **plots.arguments(results, Plot(), ""))
     low, high = figure.axes[0].get_ylim()
     assert low < 1e-28
     assert 0.2 < high < 1e8
@@ -118,27 +118,25 @@ def test_what_lies_on_its_way_out_hides_nobody(results: Results) -> None:
 
 def test_its_script_draws_the_same_bytes(results: Results, tmp_path: Path) -> None:
     odd = replace(results.spec, title=r"a \nu, $x, a \"quoted\" title" + '"""', labels={})
-    picture, _, script = _results.plot(
-        Results(odd, results.store), Plot(), tmp_path / "p", STYLE, titled=True
-    )
+    picture, _, script = plots.plot(Results(odd, results.store), Plot(), tmp_path / "p", STYLE, titled=True)
     again = tmp_path / "again.png"
     subprocess.run([sys.executable, "-I", script, again], check=True, capture_output=True)
     assert picture.read_bytes() == again.read_bytes()
 
 
 def test_a_triangle_stands_where_a_rate_is_claimed(results: Results) -> None:
-    told = _results.arguments(results, Plot(), "")
+    told = plots.arguments(results, Plot(), "")
     assert told["slopes"] == [(repr(results.spec.averagings[0]), 0.5, 0.5)]
-    table = table_of(_results.COLUMNS, _results.table(results, Plot()))
-    with_triangle = [bool(panel.texts) for panel in _curves.draw(table, **told).axes]
+    table = table_of(plots.COLUMNS, plots.table(results, Plot()))
+    with_triangle = [bool(panel.texts) for panel in curves.draw(table, **told).axes]
     assert with_triangle == [False, True, False, False]
-    flat = _curves.draw(table, **told | {"compensate": 0.5})
+    flat = curves.draw(table, **told | {"compensate": 0.5})
     assert not any(panel.texts for panel in flat.axes)
 
 
 def test_a_label_of_the_file_is_in_the_legend(results: Results) -> None:
-    table = table_of(_results.COLUMNS, _results.table(results, Plot()))
-    figure = _curves.draw(table, **_results.arguments(results, Plot(), ""))
+    table = table_of(plots.COLUMNS, plots.table(results, Plot()))
+    figure = curves.draw(table, **plots.arguments(results, Plot(), ""))
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[:3] == ["InversePower(0.5)", "flat", "line: exact"]
     assert "band: 95 % interval of the mean of the runs" in said
@@ -173,7 +171,7 @@ def test_numbers_are_chosen_however_they_are_written(results: Results) -> None:
         ("horizon=10_000", 10_000),
         ("horizon=1e4", 10_000),
     ):
-        (chosen,) = _results.chosen(results.spec, "step", None, "schedule", 0.0, [text]).where.values()
+        (chosen,) = plots.chosen(results.spec, "step", None, "schedule", 0.0, [text]).where.values()
         assert chosen == value
 
 

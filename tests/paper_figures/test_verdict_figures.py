@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import claims, execute
-from experiments.claims import Judgement, Row
-from experiments.evidence import Fit
-from experiments.spec import Claim, Spec, load
-from experiments.store import Results, Store
-from paper_figures import _venues, _verdicts
-from paper_figures._make import Style
-from paper_figures._table import table_of
+from ratelab.experiments import claims, execute
+from ratelab.experiments.claims import Judgement, Row
+from ratelab.experiments.evidence import Fit
+from ratelab.experiments.spec import Claim, Spec, load
+from ratelab.experiments.store import Results, Store
+from ratelab.paper_figures.house import venues, verdicts
+from ratelab.paper_figures.house.make import Style
+from ratelab.paper_figures.house.table import table_of
 
 NOISY = "Quadratic(UniformSpectrum(dim=2, condition_number=1.25))"
 NOISELESS = "Quadratic(UniformSpectrum(dim=2, condition_number=1.25), noise=NoNoise())"
@@ -44,7 +44,7 @@ CLAIMS = {  # what it shows, and the rest of the claim
     "floor": (NOISELESS, "Constant()", 0.5, "rate = '1/t'\nregime = 'window'"),
 }
 WITHOUT = ("diverged", "floor")
-STYLE = Style(_venues.venue("icml").settings() | {"savefig.dpi": 50}, ("png",))
+STYLE = Style(venues.venue("icml").settings() | {"savefig.dpi": 50}, ("png",))
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +64,16 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, dict[str,
 
 
 def drawn(spec: Spec, claim: Claim, row: Row) -> Figure:
-    table = table_of(_verdicts.COLUMNS, _verdicts.rows(claim, row))
-    with _venues.printed(STYLE.settings):
-        return _verdicts.draw(table, **_verdicts.arguments(spec, claim, row))
+    table = table_of(verdicts.COLUMNS, verdicts.rows(claim, row))
+    with venues.printed(STYLE.settings):
+        return verdicts.draw(table, **verdicts.arguments(spec, claim, row))
 
 
 def test_a_figure_for_each_row_of_each_rate(
     judged: tuple[Results, dict[str, Judgement]], tmp_path: Path
 ) -> None:
     results, judgements = judged
-    written = _verdicts.save(results.spec, list(judgements.values()), tmp_path, STYLE)
+    written = verdicts.save(results.spec, list(judgements.values()), tmp_path, STYLE)
     numbers = ["1", "3", "4", "5-1", "5-2", *map(str, range(6, 11))]
     assert [path.name for path in written] == [
         f"claim-{number}.{ending}" for number in numbers for ending in ("png", "csv", "py")
@@ -86,8 +86,8 @@ def test_they_fit_a_column_and_a_slide(
 ) -> None:
     results, judgements = judged
     claim, (row,) = judgements["undecided"].claim, judgements["undecided"].rows
-    style = Style(_venues.venue(venue).settings(column) | {"savefig.dpi": 50}, ("png",))
-    assert len(_verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)) == 3
+    style = Style(venues.venue(venue).settings(column) | {"savefig.dpi": 50}, ("png",))
+    assert len(verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)) == 3
 
 
 def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str, Judgement]]) -> None:
@@ -107,12 +107,12 @@ def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str,
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 @pytest.mark.parametrize("name", ["refuted", "undecided", "runs", "log", "diverged"])
 def test_its_script_draws_the_same_bytes(
-    judged: tuple[Results, dict[str, Judgement]], tmp_path: Path, name: str, ending: _venues.Format
+    judged: tuple[Results, dict[str, Judgement]], tmp_path: Path, name: str, ending: venues.Format
 ) -> None:
     results, judgements = judged
     claim, (row,) = judgements[name].claim, judgements[name].rows
     style = Style(STYLE.settings, (ending,))
-    picture, _, script = _verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)
+    picture, _, script = verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)
     again = tmp_path / f"again.{ending}"
     subprocess.run([sys.executable, "-I", "-W", "error", script, again], check=True, capture_output=True)
     assert picture.read_bytes() == again.read_bytes()
@@ -155,12 +155,10 @@ def test_what_is_drawn_is_the_fit(judged: tuple[Results, dict[str, Judgement]], 
 def test_a_wild_local_exponent_leaves_the_scale_alone(judged: tuple[Results, dict[str, Judgement]]) -> None:
     results, judgements = judged
     claim, (row,) = judgements["supported"].claim, judgements["supported"].rows
-    lines = [list(line) for line in _verdicts.rows(claim, row)]
+    lines = [list(line) for line in verdicts.rows(claim, row)]
     local = next(line for line in lines if line[0] == "local")
     local[3] = 1e6
-    figure = _verdicts.draw(
-        table_of(_verdicts.COLUMNS, lines), **_verdicts.arguments(results.spec, claim, row)
-    )
+    figure = verdicts.draw(table_of(verdicts.COLUMNS, lines), **verdicts.arguments(results.spec, claim, row))
     assert figure.axes[1].get_ylim()[1] < 1
 
 
@@ -170,5 +168,5 @@ def test_of_the_points_a_floor_cuts_those_below(judged: tuple[Results, dict[str,
     fit = row.verdict.evidence
     assert isinstance(fit, Fit)
     times, risk = np.array(row.times), np.array(row.risk)
-    kept, _ = _verdicts._fitted(replace(fit, points=fit.points - 3), times, risk)
+    kept, _ = verdicts._fitted(replace(fit, points=fit.points - 3), times, risk)
     np.testing.assert_array_equal(kept, times[times >= times.max() / 100][:-3])

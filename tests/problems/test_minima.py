@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.optimize import Bounds, LinearConstraint, minimize
 
-from problems import minima
-from problems.minima import (
+from ratelab.problems import minima
+from ratelab.problems.minima import (
     Minimum,
     hinge_minimum,
     logistic_minimum,
@@ -20,7 +20,7 @@ from problems.minima import (
     softmax_minimum,
     softmax_smoothness,
 )
-from theory.arrays import Array, InputError, Integers
+from ratelab.theory.arrays import Array, InputError, Integers
 
 DATA = os.environ.get("RATELAB_DATA")
 needs_a9a = pytest.mark.skipif(

@@ -17,13 +17,13 @@ from scipy import stats
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from problems import networks
-from problems.datasets import load_labelled, validation_split
-from problems.networks import MLP, LeNet, LinearClassifier, Network, Split
-from problems.philox import stream_key
-from problems.problem import Objective, Problem
-from theory.arrays import Array, InputError
-from theory.notation import catalogue, parse
+from ratelab.problems import networks
+from ratelab.problems.data.datasets import load_labelled, validation_split
+from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
+from ratelab.problems.philox import stream_key
+from ratelab.problems.problem import Objective, Problem
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import catalogue, parse
 
 KEY = stream_key(0, "networks")
 P_VALUE = 1e-6

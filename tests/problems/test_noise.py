@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from problems.noise import Gaussian, Noise, NoNoise, Rademacher, StudentT
-from problems.philox import stream_key
-from problems.quadratic import Quadratic
-from problems.spectra import Given
-from theory.arrays import InputError
-from theory.notation import catalogue
+from ratelab.problems.noise import Gaussian, Noise, NoNoise, Rademacher, StudentT
+from ratelab.problems.philox import stream_key
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.spectra import Given
+from ratelab.theory.arrays import InputError
+from ratelab.theory.notation import catalogue
 
 KEY = stream_key(0, "noise")
 LAM = np.array([2.0, 1.0, 0.25])

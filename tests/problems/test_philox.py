@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from problems.philox import (
+from ratelab.problems.philox import (
     LABELS,
     NOISE,
     ROWS,

@@ -7,16 +7,16 @@ import pytest
 import torch
 from cases import CLASSIFIERS, PROBLEMS
 
-from problems.philox import stream_key
-from problems.problem import Problem, critical_lr, exact_risk, gradient_norms, risk_curve
-from problems.quadratic import Quadratic, Rotated
-from problems.regression import TableLeastSquares
-from problems.spectra import LogUniform
-from theory import moments
-from theory.arrays import Array, InputError, record_times
-from theory.averaging import Uniform
-from theory.notation import catalogue, parse
-from theory.schedules import InversePower
+from ratelab.problems.philox import stream_key
+from ratelab.problems.problem import Problem, critical_lr, exact_risk, gradient_norms, risk_curve
+from ratelab.problems.quadratic import Quadratic, Rotated
+from ratelab.problems.regression import TableLeastSquares
+from ratelab.problems.spectra import LogUniform
+from ratelab.theory import moments
+from ratelab.theory.arrays import Array, InputError, record_times
+from ratelab.theory.averaging import Uniform
+from ratelab.theory.notation import catalogue, parse
+from ratelab.theory.schedules import InversePower
 
 KEY = stream_key(0, "problem")
 SAMPLES = 20_000

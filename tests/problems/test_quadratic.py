@@ -5,13 +5,13 @@ import pytest
 import torch
 from cases import AVERAGINGS, mixings, schedules
 
-from experiments.methods import HeavyBall
-from experiments.stepping import simulate
-from problems.noise import Gaussian
-from problems.philox import stream_key
-from problems.quadratic import Quadratic, Rotated
-from problems.spectra import Given, LogUniform
-from theory.arrays import InputError
+from ratelab.experiments.engines.step import simulate
+from ratelab.experiments.methods import HeavyBall
+from ratelab.problems.noise import Gaussian
+from ratelab.problems.philox import stream_key
+from ratelab.problems.quadratic import Quadratic, Rotated
+from ratelab.problems.spectra import Given, LogUniform
+from ratelab.theory.arrays import InputError
 
 KEY = stream_key(0, "quadratic")
 PLAIN = Quadratic(LogUniform(dim=5, condition_number=50.0), Gaussian(0.7, "hessian"))

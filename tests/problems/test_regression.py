@@ -6,15 +6,15 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from experiments import stepping
-from experiments.methods import SGD
-from problems.datasets import load
-from problems.philox import stream_key
-from problems.problem import exact_risk
-from problems.regression import StreamingLeastSquares, TableLeastSquares
-from problems.spectra import Given
-from theory.arrays import Array, InputError
-from theory.moments import Additive
+from ratelab.experiments.engines import step
+from ratelab.experiments.methods import SGD
+from ratelab.problems.data.datasets import load
+from ratelab.problems.philox import stream_key
+from ratelab.problems.problem import exact_risk
+from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.problems.spectra import Given
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.moments import Additive
 
 KEY = stream_key(0, "regression")
 
@@ -164,7 +164,7 @@ def test_the_line_notebook() -> None:
     exact = exact_risk(problem, rows, lrs, [np.ones_like(rows)], times)
     assert exact is not None
     np.testing.assert_allclose(2 * (exact[0, 0, 0] + problem.minimum), cost, rtol=1e-12)
-    stepped = stepping.simulate(problem, SGD(), rows, lrs, [np.ones_like(rows)], times, KEY, range(2))
+    stepped = step.simulate(problem, SGD(), rows, lrs, [np.ones_like(rows)], times, KEY, range(2))
     for run in stepped[:, 0, 0, 0]:
         np.testing.assert_allclose(run, exact[0, 0, 0], rtol=1e-9)
 

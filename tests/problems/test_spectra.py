@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.integrate import quad
 
-from problems.spectra import (
+from ratelab.problems.spectra import (
     Given,
     LogUniform,
     MarchenkoPastur,
@@ -20,8 +20,8 @@ from problems.spectra import (
     TwoCluster,
     UniformSpectrum,
 )
-from theory.arrays import InputError
-from theory.notation import catalogue, parse
+from ratelab.theory.arrays import InputError
+from ratelab.theory.notation import catalogue, parse
 
 BY_CONDITION_NUMBER: list[Callable[[int, float, float], Spectrum]] = [
     lambda dim, kappa, largest: UniformSpectrum(dim, kappa, largest=largest),
@@ -154,7 +154,9 @@ def test_notation_round_trip(spectrum: Spectrum) -> None:
 
 
 def test_every_registered_spectrum_is_tested() -> None:
-    ours = {name for name, cls in catalogue("spectrum").items() if cls.__module__ == "problems.spectra"}
+    ours = {
+        name for name, cls in catalogue("spectrum").items() if cls.__module__ == "ratelab.problems.spectra"
+    }
     assert ours == {type(spectrum).__name__ for spectrum in EXAMPLES}
 
 

@@ -1,6 +1,5 @@
 """The command line from end to end, its exit codes, and what it says about bad input."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import ratelab
-from theory.notation import catalogue
+from ratelab import main
+from ratelab.theory.notation import catalogue
 
 FILE = """
 title = "tiny"
@@ -46,7 +46,7 @@ class Shell:
 
     def __call__(self, *arguments: str) -> Said:
         with pytest.raises(SystemExit) as exited:
-            ratelab.main(arguments)
+            main.main(arguments)
         out, err = self.capsys.readouterr()
         assert "Traceback" not in err or exited.value.code == 70
         return Said(int(exited.value.code or 0), out, err)
@@ -119,7 +119,7 @@ def test_the_full_form_has_a_folder_that_knows_what_it_is(shell: Shell) -> None:
 
 def test_progress_counts_parts_of_cells(capsys: pytest.CaptureFixture[str]) -> None:
     """In a pipe a line at the end, told once, however often the end is reported."""
-    with ratelab.progress("cells") as report:
+    with main.progress("cells") as report:
         for done in (0.5, 1.0, 1.996, 2.0, 2):
             report(done, 2)
     assert capsys.readouterr().err == "100 % of 2 cells\n"
@@ -230,7 +230,7 @@ def test_a_file_cut_short_is_told_and_run_again(shell: Shell) -> None:
 
 
 def test_failed_cells_end_in_4_here_and_in_the_verdict(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments import execute
+    from ratelab.experiments import execute
 
     def fail(*_: object) -> None:
         raise MemoryError("no room")
@@ -246,7 +246,7 @@ def test_failed_cells_end_in_4_here_and_in_the_verdict(shell: Shell, monkeypatch
 def test_an_interruption_ends_in_130_and_a_verdict_waits(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments import execute
+    from ratelab.experiments import execute
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -306,19 +306,10 @@ def test_list_shows_fields_and_descriptions(shell: Shell) -> None:
     assert "Split(name='mnist'" in shell("list", "data").out
 
 
-def test_doctor_finds_our_own_packages(shell: Shell) -> None:
+def test_doctor_says_where_we_are_installed(shell: Shell) -> None:
     said = shell("doctor")
     assert said.code == 0
-    assert str(Path(ratelab.__file__).parent / "experiments") in said.out
-
-
-def test_doctor_notices_a_stranger(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    import problems
-
-    monkeypatch.setattr(problems, "__file__", "/elsewhere/problems/__init__.py")
-    said = shell("doctor")
-    assert said.code == 2
-    assert "/elsewhere/problems" in said.err
+    assert str(Path(ratelab.__file__).parent) in said.out
 
 
 def test_every_command_has_help_with_an_example(shell: Shell) -> None:
@@ -339,33 +330,10 @@ def test_every_command_has_help_with_an_example(shell: Shell) -> None:
         assert f"ratelab {command}" in said.out.replace("\n", " ")
 
 
-def test_public_names_are_there_and_come_late() -> None:
-    for name in ratelab.__all__:
-        assert getattr(ratelab, name) is not None
-    assert set(ratelab.__all__) <= set(dir(ratelab))
-    with pytest.raises(AttributeError):
-        _ = ratelab.no_such_name
-    code = (
-        "import sys, ratelab\n"
-        "heavy = {'torch', 'numba', 'xarray', 'matplotlib', 'pydantic', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "ratelab.Cosine\n"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_type_checkers_see_the_same_names() -> None:
-    tree = ast.parse(Path(ratelab.__file__).read_text(encoding="utf-8"))
-    (block,) = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    seen = {a.asname for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
-    assert seen == set(ratelab.__all__) - {"main", "__version__"}
-
-
 def test_preview_needs_no_torch() -> None:
     code = (
-        "import sys, ratelab\n"
-        "try: ratelab.main(['preview', 'Warmup(Cosine(), length=0.1)'])\n"
+        "import sys\nfrom ratelab import main\n"
+        "try: main.main(['preview', 'Warmup(Cosine(), length=0.1)'])\n"
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )

@@ -9,11 +9,12 @@ from typing import Any
 
 import nbformat
 import pytest
+from cases import ROOT
 from nbclient import NotebookClient
 
-from experiments.dialect_kohya import Choice, rates, toml
+from ratelab.experiments.dialects.kohya import Choice, rates, toml
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 LESSON = EXAMPLES / "learning_rate_schedulers.ipynb"
 LORA = EXAMPLES / "lora_schedule.ipynb"

@@ -16,8 +16,8 @@ from cases import (
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from theory.affine import AffineGaussian, compose, fold, interval_maps, last_iterate, update
-from theory.arrays import Array
+from ratelab.theory.affine import AffineGaussian, compose, fold, interval_maps, last_iterate, update
+from ratelab.theory.arrays import Array
 
 entries = st.floats(-2.0, 2.0)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import instances, values
 
-from theory.arrays import Array, InputError
-from theory.averaging import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import (
     Averaging,
     ExponentialMovingAverage,
     Last,
@@ -20,7 +20,7 @@ from theory.averaging import (
     anytime,
     weights,
 )
-from theory.notation import catalogue, parse
+from ratelab.theory.notation import catalogue, parse
 
 averagings = values("averaging")
 steps = st.lists(st.floats(1e-3, 1e3) | st.just(0.0), max_size=40).map(np.array)

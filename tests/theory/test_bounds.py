@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import existing, values
 
-from theory.arrays import Array, InputError
-from theory.averaging import StepWeighted, weights
-from theory.bounds import Bound, average, average_curve, omega, omega_curve
-from theory.schedules import Exponential, InversePower, Linear, Schedule, multipliers
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import StepWeighted, weights
+from ratelab.theory.bounds import Bound, average, average_curve, omega, omega_curve
+from ratelab.theory.schedules import Exponential, InversePower, Linear, Schedule, multipliers
 
 positive = st.floats(1e-3, 1e3)
 rows = st.lists(st.floats(1e-3, 10.0), min_size=1, max_size=30).map(np.array)

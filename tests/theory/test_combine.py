@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import existing, values
 
-from theory.arrays import Array, InputError
-from theory.averaging import Last
-from theory.combine import Clip, Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
-from theory.schedules import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import Last
+from ratelab.theory.combine import Clip, Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     HorizonError,

@@ -12,9 +12,9 @@ import torch
 from hypothesis import assume, given, strategies as st
 from torch.optim import lr_scheduler
 
-from theory.arrays import Array, InputError
-from theory.cycles import CosineRestarts, CosineWave, OneCycle, Sawtooth, Triangular
-from theory.schedules import HorizonError, Schedule, closing
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.cycles import CosineRestarts, CosineWave, OneCycle, Sawtooth, Triangular
+from ratelab.theory.schedules import HorizonError, Schedule, closing
 
 FORMULAS: list[tuple[Schedule, Callable[[int, int], float]]] = [
     (CosineWave(3, final=0.2), lambda t, _: 0.2 + 0.8 * (1 + math.cos(math.pi * t / 3)) / 2),

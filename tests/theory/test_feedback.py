@@ -17,11 +17,19 @@ from hypothesis import given, settings, strategies as st
 from sklearn.linear_model import SGDRegressor
 from sklearn.neural_network import MLPRegressor
 
-from theory.arrays import Array, InputError
-from theory.combine import Warmup
-from theory.feedback import Feedback, GreedyLR, Mode, ReduceLROnPlateau, SklearnAdaptive, State, replay
-from theory.notation import catalogue, parse
-from theory.schedules import Constant, Linear, Schedule
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Warmup
+from ratelab.theory.feedback import (
+    Feedback,
+    GreedyLR,
+    Mode,
+    ReduceLROnPlateau,
+    SklearnAdaptive,
+    State,
+    replay,
+)
+from ratelab.theory.notation import catalogue, parse
+from ratelab.theory.schedules import Constant, Linear, Schedule
 
 PEERS = "peers are not installed: make conformance"
 

@@ -20,10 +20,10 @@ from cases import (
 )
 from hypothesis import given, strategies as st
 
-from theory.affine import AffineGaussian, fold, update
-from theory.arrays import Array, InputError
-from theory.averaging import Last, Uniform, weights
-from theory.moments import (
+from ratelab.theory.affine import AffineGaussian, fold, update
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import Last, Uniform, weights
+from ratelab.theory.moments import (
     Additive,
     Law,
     LeastSquares,
@@ -33,7 +33,7 @@ from theory.moments import (
     gradient_norms,
     steady_risk,
 )
-from theory.notation import catalogue
+from ratelab.theory.notation import catalogue
 
 MOMENTA = [0.0, 0.5, 0.9]
 Closed: TypeAlias = Additive | LeastSquares

@@ -13,14 +13,13 @@ import pytest
 from annotated_types import Ge, Interval
 from hypothesis import example, given, strategies as st
 
-import theory  # noqa: F401  (fills the catalogues)
-from theory import notation
-from theory.arrays import InputError
-from theory.averaging import StochasticWeightAveraging, Tail, Uniform
-from theory.combine import Cooldown, Scaled, Then, Warmup
-from theory.cycles import Triangular
-from theory.notation import KINDS, MAX_BYTES, catalogue, describe, expand, parse, value
-from theory.schedules import (
+from ratelab.theory import notation
+from ratelab.theory.arrays import InputError
+from ratelab.theory.averaging import StochasticWeightAveraging, Tail, Uniform
+from ratelab.theory.combine import Cooldown, Scaled, Then, Warmup
+from ratelab.theory.cycles import Triangular
+from ratelab.theory.notation import KINDS, MAX_BYTES, catalogue, describe, expand, parse, value
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Duration,
@@ -393,6 +392,8 @@ def test_catalogues_are_by_kind_and_read_only() -> None:
 
 def test_a_name_can_be_taken_only_once() -> None:
     intruder = type("Linear", (), {"__module__": "my_shapes", "__annotations__": {}})
-    with pytest.raises(InputError, match=r"my_shapes and theory\.schedules both define a schedule Linear"):
+    with pytest.raises(
+        InputError, match=r"my_shapes and ratelab\.theory\.schedules both define a schedule Linear"
+    ):
         value("schedule")(intruder)
     assert catalogue("schedule")["Linear"] is Linear

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from theory.arrays import Array, InputError
-from theory.rates import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.rates import (
     Rate,
     convex_averaged,
     power_law_bias_averaged,

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import ROOT
 
-from theory import sampled
-from theory.arrays import Array, InputError
-from theory.notation import parse
-from theory.sampled import Values
-from theory.schedules import Facts, HorizonError
+from ratelab.theory import sampled
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.notation import parse
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import Facts, HorizonError
 
 NUMBERS = np.array([1.0, 0.5, 0.75, 0.0, 2.0])
 
@@ -90,10 +91,10 @@ def test_neither_the_given_nor_the_returned_array_reaches_what_is_kept() -> None
 
 def test_another_process_finds_the_numbers() -> None:
     values = Values.of(NUMBERS)
-    program = f"from theory.sampled import Values; print({values!r}(5).tolist())"
+    program = f"from ratelab.theory.sampled import Values; print({values!r}(5).tolist())"
     found = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -102,10 +103,11 @@ def test_another_process_finds_the_numbers() -> None:
 
 
 def test_many_processes_write_the_same_numbers_at_once(cache: Path) -> None:
-    program = "from theory.sampled import Values; print(Values.of([k / 7 for k in range(20_000)]).digest)"
-    root = Path(__file__).parent.parent
+    program = (
+        "from ratelab.theory.sampled import Values; print(Values.of([k / 7 for k in range(20_000)]).digest)"
+    )
     started = [
-        subprocess.Popen([sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     digests = {process.communicate()[0].strip() for process in started}

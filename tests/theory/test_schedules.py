@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import existing, instances
 
-from theory.arrays import Array, InputError
-from theory.cycles import Triangular
-from theory.notation import catalogue, parse
-from theory.schedules import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.cycles import Triangular
+from ratelab.theory.notation import catalogue, parse
+from ratelab.theory.schedules import (
     Compounding,
     Constant,
     Cosine,
@@ -39,7 +39,7 @@ from theory.schedules import (
     rise,
     updates,
 )
-from theory.stepsizes import Chebyshev, Stages
+from ratelab.theory.stepsizes import Chebyshev, Stages
 
 NAMES = list(catalogue("schedule"))
 horizons = st.integers(0, 60)

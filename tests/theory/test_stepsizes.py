@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from theory.arrays import Array, InputError
-from theory.averaging import PolynomialDecay
-from theory.bounds import average, omega
-from theory.schedules import HorizonError, InversePower, Linear, Schedule, facts
-from theory.stepsizes import (
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import PolynomialDecay
+from ratelab.theory.bounds import average, omega
+from ratelab.theory.schedules import HorizonError, InversePower, Linear, Schedule, facts
+from ratelab.theory.stepsizes import (
     Bottou,
     Chebyshev,
     HorizonPower,

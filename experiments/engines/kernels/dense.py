@@ -1,7 +1,7 @@
 """Many dense networks at once on the CPU: a model is trained by one thread over a whole span of updates.
 
 A run's minibatch is loaded once for as many of its models as `_CACHE` holds. Every product is made of
-`experiments.tiles`: a layer's outputs, the gradients of its inputs, and those of its weights, which are never
+`kernels.tiles`: a layer's outputs, the gradients of its inputs, and those of its weights, which are never
 stored: the tile ends with the update itself. A layer's rows are padded to whole vectors, and hold the bias as
 the weight of a constant 1.
 
@@ -17,10 +17,10 @@ from numba.core import cgutils
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from experiments import tiles
-from problems.networks import Loss
-from theory.arrays import Array, InputError, Integers
-from theory.threads import spread
+from ratelab.experiments.engines.kernels import tiles
+from ratelab.problems.networks import Loss
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.threads import spread
 
 _ROWS = 5 if tiles.AVX512 else 2  # of a tile, which has 4 columns: as many sums as there are registers for
 _CACHE = 2**21  # bytes of the models that a loaded minibatch serves

@@ -1,7 +1,7 @@
 """Many LeNets at once on the CPU: a thread trains one model over a whole span, and keeps it in its cache.
 
 The network is `problems.networks.LeNet`. Its convolutions and linear layers, forward and backward, are made
-of `experiments.tiles`, whose vectors run over the rows of a minibatch: arrays are laid out as (blocks,
+of `kernels.tiles`, whose vectors run over the rows of a minibatch: arrays are laid out as (blocks,
 channels, height, width, lanes), a block being as many rows as a vector has lanes. A tile of a convolution is
 pooled where it was computed, and remembers which of four pixels was the largest (`_pool`); on the way back
 their gradients are laid out again for one block, or one row of it, at a time (`_unpool`).
@@ -17,9 +17,9 @@ from llvmlite import ir
 from numba import njit, types
 from numpy.typing import NDArray
 
-from experiments import tiles
-from theory.arrays import Array, Integers
-from theory.threads import spread
+from ratelab.experiments.engines.kernels import tiles
+from ratelab.theory.arrays import Array, Integers
+from ratelab.theory.threads import spread
 
 _ROWS = 64  # of a data set that `outputs` passes through a model together
 _DENSE = 10  # rows of a tile of the dense layers

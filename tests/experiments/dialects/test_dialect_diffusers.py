@@ -5,20 +5,19 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cases import ROOT
 from hypothesis import assume, given, settings, strategies as st
 
-from experiments import dialect_diffusers as dialect
-from experiments.dialects import REQUIRED, DialectError, Training
-from theory.arrays import Array
-from theory.combine import Scaled, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave
-from theory.feedback import ReduceLROnPlateau
-from theory.schedules import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, diffusers as dialect
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Scaled, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, CosineWave
+from ratelab.theory.feedback import ReduceLROnPlateau
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -33,7 +32,7 @@ from theory.schedules import (
 )
 
 LR = 5e-4
-KOHYA = json.loads((Path(__file__).parent / "reference" / "schedule_traces.json").read_text())[
+KOHYA = json.loads((ROOT / "tests" / "reference" / "schedule_traces.json").read_text())[
     "kohya_T100_W5_lr5e-4"
 ]
 STEPS = "num_warmup_steps=5, num_training_steps=100"

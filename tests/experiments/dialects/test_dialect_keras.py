@@ -14,16 +14,15 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from strategies import values
 
-from experiments import dialect_keras
-from experiments.dialect_keras import read, write
-from experiments.dialects import DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, OneCycle
-from theory.feedback import GreedyLR, ReduceLROnPlateau, replay
-from theory.notation import parse
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import DialectError, Training, keras as dialect_keras
+from ratelab.experiments.dialects.keras import read, write
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, OneCycle
+from ratelab.theory.feedback import GreedyLR, ReduceLROnPlateau, replay
+from ratelab.theory.notation import parse
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,

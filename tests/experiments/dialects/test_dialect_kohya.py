@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import ROOT
 from hypothesis import given, strategies as st
 
-from experiments import dialects
-from experiments.dialect_kohya import REX, Choice, rates, read, toml, trainings, write
-from experiments.dialects import DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Clip, Cooldown, Repeat, Scaled, Warmup
-from theory.cycles import CosineRestarts
-from theory.feedback import ReduceLROnPlateau
-from theory.schedules import (
+from ratelab.experiments import dialects
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.dialects.kohya import REX, Choice, rates, read, toml, trainings, write
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Clip, Cooldown, Repeat, Scaled, Warmup
+from ratelab.theory.cycles import CosineRestarts
+from ratelab.theory.feedback import ReduceLROnPlateau
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -35,9 +36,7 @@ from theory.schedules import (
     closing,
 )
 
-TRACES = json.loads(
-    (Path(__file__).parent / "reference" / "schedule_traces.json").read_text(encoding="utf-8")
-)
+TRACES = json.loads((ROOT / "tests" / "reference" / "schedule_traces.json").read_text(encoding="utf-8"))
 KOHYA: dict[str, list[float]] = TRACES["kohya_T100_W5_lr5e-4"]
 CHOICES = (
     "constant",

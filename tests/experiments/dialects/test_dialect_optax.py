@@ -11,15 +11,14 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from strategies import values
 
-from experiments import dialect_optax
-from experiments.absolute import runs
-from experiments.dialect_optax import read, write
-from experiments.dialects import DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Clip, Cooldown, Held, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave, OneCycle
-from theory.feedback import GreedyLR, ReduceLROnPlateau, replay
-from theory.schedules import (
+from ratelab.experiments.dialects import DialectError, Training, optax as dialect_optax
+from ratelab.experiments.dialects._absolute import runs
+from ratelab.experiments.dialects.optax import read, write
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Clip, Cooldown, Held, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, CosineWave, OneCycle
+from ratelab.theory.feedback import GreedyLR, ReduceLROnPlateau, replay
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,

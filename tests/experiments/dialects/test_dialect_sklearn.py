@@ -11,13 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from experiments.dialect_sklearn import read, write
-from experiments.dialects import DialectError, Training
-from theory.arrays import Array
-from theory.combine import Held, Scaled, Warmup
-from theory.feedback import SklearnAdaptive, replay
-from theory.schedules import Constant, Cosine, InversePower, Linear
-from theory.stepsizes import Bottou, bottou_start
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.dialects.sklearn import read, write
+from ratelab.theory.arrays import Array
+from ratelab.theory.combine import Held, Scaled, Warmup
+from ratelab.theory.feedback import SklearnAdaptive, replay
+from ratelab.theory.schedules import Constant, Cosine, InversePower, Linear
+from ratelab.theory.stepsizes import Bottou, bottou_start
 
 rates = st.floats(1e-4, 0.5)
 powers = st.floats(0.0, 2.0)

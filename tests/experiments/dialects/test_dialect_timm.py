@@ -13,14 +13,13 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from experiments import dialect_timm
-from experiments.dialect_timm import SIGNATURES, read, write
-from experiments.dialects import REQUIRED, DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, Triangular
-from theory.feedback import GreedyLR, ReduceLROnPlateau, replay
-from theory.schedules import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, timm as dialect_timm
+from ratelab.experiments.dialects.timm import SIGNATURES, read, write
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, Triangular
+from ratelab.theory.feedback import GreedyLR, ReduceLROnPlateau, replay
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,

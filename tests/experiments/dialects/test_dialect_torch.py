@@ -6,27 +6,26 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cases import ROOT
 from hypothesis import given, settings, strategies as st
 from strategies import values
 from torch.optim import Optimizer, lr_scheduler, swa_utils
 from torch.optim.lr_scheduler import LRScheduler
 
-from experiments import dialect_torch
-from experiments.dialect_torch import SIGNATURES, groups, read, write
-from experiments.dialects import REQUIRED, DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Cooldown, Product, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave, OneCycle, Triangular
-from theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau
-from theory.notation import parse
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, torch as dialect_torch
+from ratelab.experiments.dialects.torch import SIGNATURES, groups, read, write
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Cooldown, Product, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, CosineWave, OneCycle, Triangular
+from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau
+from ratelab.theory.notation import parse
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -41,7 +40,7 @@ from theory.schedules import (
     multipliers,
 )
 
-TRACES = json.loads((Path(__file__).parent / "reference" / "schedule_traces.json").read_text())
+TRACES = json.loads((ROOT / "tests" / "reference" / "schedule_traces.json").read_text())
 CLOSED, RECURSIVE = 1e-12, 1e-9
 LR = 0.3
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import ROOT
 from hypothesis import assume, given, settings, strategies as st
 
-from experiments import dialect_transformers as dialect
-from experiments.dialects import REQUIRED, DialectError, Training
-from theory.arrays import Array, InputError
-from theory.combine import Cooldown, Repeat, Scaled, Then, Warmup, Within
-from theory.cycles import CosineRestarts, CosineWave, Triangular
-from theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive, replay
-from theory.sampled import Values
-from theory.schedules import (
+from ratelab.experiments.dialects import REQUIRED, DialectError, Training, transformers as dialect
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.combine import Cooldown, Repeat, Scaled, Then, Warmup, Within
+from ratelab.theory.cycles import CosineRestarts, CosineWave, Triangular
+from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive, replay
+from ratelab.theory.sampled import Values
+from ratelab.theory.schedules import (
     Constant,
     Cosine,
     Exponential,
@@ -34,7 +34,7 @@ from theory.schedules import (
 )
 
 LR = 5e-4
-KOHYA = json.loads((Path(__file__).parent / "reference" / "schedule_traces.json").read_text())[
+KOHYA = json.loads((ROOT / "tests" / "reference" / "schedule_traces.json").read_text())[
     "kohya_T100_W5_lr5e-4"
 ]
 TRACES = {

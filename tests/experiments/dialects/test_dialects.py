@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import existing, values
 
-from experiments import dialects
-from experiments.dialects import (
+from ratelab.experiments import dialects
+from ratelab.experiments.dialects import (
     DIALECTS,
     REQUIRED,
     DialectError,
@@ -21,11 +21,11 @@ from experiments.dialects import (
     until,
     write,
 )
-from theory.arrays import InputError
-from theory.combine import Warmup
-from theory.cycles import CosineWave
-from theory.feedback import ReduceLROnPlateau
-from theory.schedules import Cosine, Linear, Schedule
+from ratelab.theory.arrays import InputError
+from ratelab.theory.combine import Warmup
+from ratelab.theory.cycles import CosineWave
+from ratelab.theory.feedback import ReduceLROnPlateau
+from ratelab.theory.schedules import Cosine, Linear, Schedule
 
 
 def test_every_file_called_dialect_is_a_dialect() -> None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy import special
 from torch.nn import functional
 
-from experiments.dense import advance_rows, gather, outputs
-from experiments.methods import SGD, HeavyBall, Method, TorchMomentum
-from problems.networks import Loss
-from theory.arrays import Array, InputError, Integers
+from ratelab.experiments.engines.kernels.dense import advance_rows, gather, outputs
+from ratelab.experiments.methods import SGD, HeavyBall, Method, TorchMomentum
+from ratelab.problems.networks import Loss
+from ratelab.theory.arrays import Array, InputError, Integers
 
 NETWORKS: list[tuple[tuple[int, ...], Loss]] = [
     ((37, 10), "cross_entropy"),

@@ -24,18 +24,18 @@ from cases import (
 )
 from scipy import stats
 
-from experiments import jumping, stepping
-from experiments.methods import SGD, HeavyBall, Method
-from experiments.stepping import step_plainly
-from problems.noise import Gaussian, NoNoise, Rademacher, StudentT
-from problems.philox import stream_key
-from problems.problem import Problem, critical_lr, exact_risk
-from problems.quadratic import Quadratic
-from problems.regression import StreamingLeastSquares, TableLeastSquares
-from problems.spectra import Given, LogUniform
-from theory.arrays import Array, InputError
-from theory.averaging import Last, StepWeighted, Uniform
-from theory.notation import catalogue
+from ratelab.experiments.engines import jump, step
+from ratelab.experiments.engines.step import step_plainly
+from ratelab.experiments.methods import SGD, HeavyBall, Method
+from ratelab.problems.noise import Gaussian, NoNoise, Rademacher, StudentT
+from ratelab.problems.philox import stream_key
+from ratelab.problems.problem import Problem, critical_lr, exact_risk
+from ratelab.problems.quadratic import Quadratic
+from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.problems.spectra import Given, LogUniform
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import Last, StepWeighted, Uniform
+from ratelab.theory.notation import catalogue
 
 KEY = stream_key(0, "engines")
 METHODS: list[Method] = [SGD(), HeavyBall(0.8)]
@@ -77,7 +77,7 @@ def test_kernels_step_as_the_definition_reads(problem: Problem, method: Method) 
     rows, times = schedules(300), np.array([0, 1, 17, 256, 257, 300])
     lrs = stable_lrs(problem, method.momentum)
     args = (problem, method, rows, lrs, mixings(rows), times, KEY, range(5, 8))
-    found, plain = stepping.simulate(*args), step_plainly(*args)
+    found, plain = step.simulate(*args), step_plainly(*args)
     assert found.shape == plain.shape == (3, 3, 2, len(AVERAGINGS), 6)
     np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-14 * problem.start_risk)
     np.testing.assert_allclose(found[..., 0], problem.start_risk, rtol=1e-12)
@@ -95,7 +95,7 @@ def test_heavy_ball_is_torch_momentum_at_a_constant_step() -> None:
         risks.append(float(problem.risk(x.detach())))
     ones = np.ones((1, 30))
     args = (HeavyBall(0.8), ones, np.array([0.4]), [ones], np.arange(31), KEY, range(1))
-    for simulate in (stepping.simulate, jumping.simulate):
+    for simulate in (step.simulate, jump.simulate):
         np.testing.assert_allclose(simulate(problem, *args)[0, 0, 0, 0], risks, rtol=1e-10)
 
 
@@ -110,8 +110,8 @@ def test_jumping_and_stepping_agree_in_law(problem: Quadratic, method: Method) -
     rows, times, runs = schedules(80), np.array([1, 20, 80]), range(10_000)
     lrs = 0.3 * np.array([critical_lr(problem, method.momentum)])
     args = (problem, method, rows, lrs, mixings(rows), times)
-    jumped = jumping.simulate(*args, stream_key(0, "jump"), runs)
-    stepped = stepping.simulate(*args, stream_key(0, "step"), runs)
+    jumped = jump.simulate(*args, stream_key(0, "jump"), runs)
+    stepped = step.simulate(*args, stream_key(0, "step"), runs)
     assert jumped.shape == stepped.shape == (10_000, 3, 1, len(AVERAGINGS), 3)
     for a, b in zip(jumped.reshape(10_000, -1).T, stepped.reshape(10_000, -1).T, strict=True):
         assert abs(a.mean() - b.mean()) < 5 * np.hypot(a.std(), b.std()) / 100
@@ -131,8 +131,8 @@ def test_jumping_and_stepping_agree_jointly(method: Method) -> None:
     rows, times, runs = schedules(20), np.array([4, 11, 20]), range(10_000)
     lrs = 0.05 * np.array([critical_lr(D2L, method.momentum)]) * (1 - method.momentum)
     args = (D2L, method, rows, lrs, mixings(rows), times)
-    jumped = jumping.simulate(*args, stream_key(0, "jump jointly"), runs)[:, :, 0]
-    stepped = stepping.simulate(*args, stream_key(0, "step jointly"), runs)[:, :, 0]
+    jumped = jump.simulate(*args, stream_key(0, "jump jointly"), runs)[:, :, 0]
+    stepped = step.simulate(*args, stream_key(0, "step jointly"), runs)[:, :, 0]
     assert AVERAGINGS[0] == Last()
     for a in range(1, len(AVERAGINGS)):
         means, errors = [], []
@@ -173,9 +173,9 @@ def test_exact_moments_agree_with_monte_carlo(problem: Problem, method: Method) 
     table = mixings(rows)
     exact = exact_risk(problem, rows, lrs, table, times, method.momentum)
     assert exact is not None
-    engines: list[Simulate] = [stepping.simulate]
-    if jumping.can_jump(problem):
-        engines.append(jumping.simulate)
+    engines: list[Simulate] = [step.simulate]
+    if jump.can_jump(problem):
+        engines.append(jump.simulate)
     for simulate in engines:
         risk = simulate(problem, method, rows, lrs, table, times, KEY, range(runs))
         z = (risk.mean(0) - exact) / (risk.std(0) / np.sqrt(runs))
@@ -183,7 +183,7 @@ def test_exact_moments_agree_with_monte_carlo(problem: Problem, method: Method) 
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-@pytest.mark.parametrize("simulate", [stepping.simulate, jumping.simulate, step_plainly])
+@pytest.mark.parametrize("simulate", [step.simulate, jump.simulate, step_plainly])
 def test_without_noise_every_engine_is_exact(simulate: Simulate, method: Method) -> None:
     problem = Quadratic(LogUniform(dim=3, condition_number=10.0), NoNoise())
     rows, lrs, times = schedules(50), np.array([0.3, 1.1]), np.array([0, 1, 7, 50])
@@ -194,7 +194,7 @@ def test_without_noise_every_engine_is_exact(simulate: Simulate, method: Method)
         np.testing.assert_allclose(run, exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("simulate", [stepping.simulate, jumping.simulate])
+@pytest.mark.parametrize("simulate", [step.simulate, jump.simulate])
 @pytest.mark.parametrize(
     ("multipliers", "expected"),
     [(D2L_EXPONENTIAL, 0.69467), (D2L_POLYNOMIAL, 0.02251), (D2L_CONSTANT, 0.5 * (2 / 36 + 4 / 64))],
@@ -229,25 +229,25 @@ def test_a_run_steps_alike_in_any_company(problem: Problem, method: Method, thre
     del threads
     rows, times, lrs = schedules(300), np.array([0, 5, 290, 300]), stable_lrs(problem, 0.5) / 4
     table = mixings(rows)
-    whole = stepping.simulate(problem, method, rows, lrs, table, times, KEY, range(70))
+    whole = step.simulate(problem, method, rows, lrs, table, times, KEY, range(70))
     for runs in (range(1), range(60, 70), range(2, 70, 30)):
-        part = stepping.simulate(problem, method, rows, lrs, table, times, KEY, runs)
+        part = step.simulate(problem, method, rows, lrs, table, times, KEY, runs)
         np.testing.assert_array_equal(part, whole[runs.start : runs.stop : runs.step])
-    alone = stepping.simulate(problem, method, rows[1:2], lrs[1:], [table[3][1:2]], times, KEY, range(3))
+    alone = step.simulate(problem, method, rows[1:2], lrs[1:], [table[3][1:2]], times, KEY, range(3))
     products = isinstance(problem, StreamingLeastSquares) and problem.batch == 1
     np.testing.assert_allclose(alone[:, 0, 0, 0], whole[:3, 1, 1, 3], rtol=1e-11 if products else 0)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_threads_change_nothing(method: Method, dtype: stepping.Dtype) -> None:
+def test_threads_change_nothing(method: Method, dtype: step.Dtype) -> None:
     rows, times, lrs = schedules(300), np.array([0, 5, 290, 300]), np.array([0.1, 0.5])
     args = (GAUSSIAN, method, rows, lrs, mixings(rows), times, KEY, range(20))
     before = numba.get_num_threads()
     results = []
     for count in (1, before):
         numba.set_num_threads(count)
-        results.append((stepping.simulate(*args, dtype), jumping.simulate(*args)))
+        results.append((step.simulate(*args, dtype), jump.simulate(*args)))
     for one, several in zip(*results, strict=True):
         np.testing.assert_array_equal(one, several)
 
@@ -255,9 +255,9 @@ def test_threads_change_nothing(method: Method, dtype: stepping.Dtype) -> None:
 def test_the_length_of_a_block_changes_no_iterate(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, times, lrs = schedules(300), np.array([100, 300]), np.array([0.5])
     args = (GAUSSIAN, SGD(), rows, lrs, mixings(rows), times, KEY, range(3))
-    whole = stepping.simulate(*args)
-    monkeypatch.setattr(stepping, "BLOCK", 7)
-    short = stepping.simulate(*args)
+    whole = step.simulate(*args)
+    monkeypatch.setattr(step, "BLOCK", 7)
+    short = step.simulate(*args)
     np.testing.assert_array_equal(short[..., 0, :], whole[..., 0, :])
     np.testing.assert_allclose(short, whole, rtol=1e-11)
 
@@ -270,17 +270,17 @@ def test_a_run_jumps_alike_in_any_company(
     del threads
     rows, times, lrs = schedules(200), np.array([0, 1, 2, 30, 31, 200]), np.array([0.1, 0.7])
     table = mixings(rows)
-    whole = jumping.simulate(GAUSSIAN, method, rows, lrs, table, times, KEY, range(20))
-    monkeypatch.setattr(jumping, "_MAPS_BYTES", 1)  # a record at a time
-    chunked = jumping.simulate(GAUSSIAN, method, rows, lrs, table, times, KEY, range(20))
+    whole = jump.simulate(GAUSSIAN, method, rows, lrs, table, times, KEY, range(20))
+    monkeypatch.setattr(jump, "_MAPS_BYTES", 1)  # a record at a time
+    chunked = jump.simulate(GAUSSIAN, method, rows, lrs, table, times, KEY, range(20))
     np.testing.assert_array_equal(chunked, whole)
-    part = jumping.simulate(GAUSSIAN, method, rows, lrs, table, times, KEY, range(9, 20, 5))
+    part = jump.simulate(GAUSSIAN, method, rows, lrs, table, times, KEY, range(9, 20, 5))
     np.testing.assert_array_equal(part, whole[9::5])
-    alone = jumping.simulate(GAUSSIAN, method, rows[1:2], lrs[1:], [table[3][1:2]], times, KEY, range(3))
+    alone = jump.simulate(GAUSSIAN, method, rows[1:2], lrs[1:], [table[3][1:2]], times, KEY, range(3))
     np.testing.assert_array_equal(alone[:, 0, 0, 0], whole[:3, 1, 1, 3])
 
 
-@pytest.mark.parametrize("simulate", [stepping.simulate, jumping.simulate, step_plainly])
+@pytest.mark.parametrize("simulate", [step.simulate, jump.simulate, step_plainly])
 def test_records_and_averagings_may_be_few(simulate: Simulate) -> None:
     rows, lrs = schedules(20), np.array([0.5])
     args = (GAUSSIAN, SGD(), rows, lrs)
@@ -292,7 +292,7 @@ def test_records_and_averagings_may_be_few(simulate: Simulate) -> None:
 
 def test_keys_and_runs_have_noise_of_their_own() -> None:
     rows, times, lrs = np.ones((1, 50)), np.array([50]), np.array([0.5])
-    for simulate in (stepping.simulate, jumping.simulate):
+    for simulate in (step.simulate, jump.simulate):
         risks = [
             simulate(GAUSSIAN, SGD(), rows, lrs, [rows], times, key, range(5)).ravel()
             for key in (KEY, KEY + 1)
@@ -306,15 +306,15 @@ def test_keys_and_runs_have_noise_of_their_own() -> None:
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
-def test_divergence_is_infinite_risk(problem: Problem, method: Method, dtype: stepping.Dtype) -> None:
+def test_divergence_is_infinite_risk(problem: Problem, method: Method, dtype: step.Dtype) -> None:
     """And never a NaN or a warning: finite, then infinite from some update on."""
     rows = np.ones((1, 400))
     lrs = np.array([40.0, 400.0]) / problem.smoothness
     times = np.arange(0, 401, 20)
     averagings = [np.ones_like(rows), Uniform()(rows[0])[None]]
-    results = [stepping.simulate(problem, method, rows, lrs, averagings, times, KEY, range(3), dtype)]
-    if jumping.can_jump(problem):
-        results.append(jumping.simulate(problem, method, rows, lrs, averagings, times, KEY, range(3)))
+    results = [step.simulate(problem, method, rows, lrs, averagings, times, KEY, range(3), dtype)]
+    if jump.can_jump(problem):
+        results.append(jump.simulate(problem, method, rows, lrs, averagings, times, KEY, range(3)))
     for risk in results:
         assert not np.isnan(risk).any()
         gone = np.isinf(risk)
@@ -326,7 +326,7 @@ def test_divergence_is_infinite_risk(problem: Problem, method: Method, dtype: st
 def test_a_diverging_run_leaves_the_others_alone() -> None:
     rows = np.ones((1, 400))
     times, averagings = np.array([0, 400]), [Uniform()(rows[0])[None]]
-    for simulate in (stepping.simulate, jumping.simulate):
+    for simulate in (step.simulate, jump.simulate):
         args = (rows, np.array([0.5, 100.0]), averagings, times, KEY, range(3))
         both = simulate(GAUSSIAN, SGD(), *args)
         assert np.all(np.isinf(both[:, 0, 1, 0, 1]))
@@ -345,16 +345,16 @@ def test_float32_stays_close_over_long_runs(problem: Problem, method: Method) ->
     """2·10⁴ updates on the same noise; errors of single runs, relative to the mean risk at that record."""
     rows, times, lrs = schedules(20_000)[:2], np.array([100, 1000, 20_000]), np.array([0.02])
     args = (problem, method, rows, lrs, mixings(rows), times, KEY, range(8))
-    double, single = stepping.simulate(*args), stepping.simulate(*args, "float32")
+    double, single = step.simulate(*args), step.simulate(*args, "float32")
     error = np.abs(single - double) / double.mean(0)
     assert error.max() < FLOAT32
 
 
-@pytest.mark.parametrize("simulate", [stepping.simulate, step_plainly])
+@pytest.mark.parametrize("simulate", [step.simulate, step_plainly])
 def test_float32_kernels_and_definition_agree(simulate: Simulate) -> None:
     rows, times, lrs = schedules(600)[:2], np.array([100, 600]), np.array([0.1])
     args = (GAUSSIAN, HeavyBall(0.8), rows, lrs, mixings(rows), times, KEY, range(3))
-    np.testing.assert_allclose(simulate(*args, "float32"), stepping.simulate(*args), rtol=1e-4)
+    np.testing.assert_allclose(simulate(*args, "float32"), step.simulate(*args), rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -366,8 +366,8 @@ def test_float32_averages_stay_accurate_over_a_million_updates() -> None:
     rows = np.stack([np.ones(10**6), (1 + t) ** -0.5])
     times = np.array([1000, 10**6])
     args = (problem, SGD(), rows, np.array([0.1]), mixings(rows, [Last(), Uniform(), StepWeighted()]), times)
-    double = stepping.simulate(*args, KEY, range(4))
-    single = stepping.simulate(*args, KEY, range(4), "float32")
+    double = step.simulate(*args, KEY, range(4))
+    single = step.simulate(*args, KEY, range(4), "float32")
     error = np.abs(single - double) / double.mean(0)
     assert error.max() < FLOAT32
 
@@ -379,10 +379,10 @@ def test_only_gaussian_states_jump() -> None:
     ones = np.ones((1, 3))
     for problem in PROBLEMS:
         gaussian = isinstance(problem, Quadratic) and isinstance(problem.noise, Gaussian | NoNoise)
-        assert jumping.can_jump(problem) == gaussian
+        assert jump.can_jump(problem) == gaussian
         if not gaussian:
             with pytest.raises(InputError, match="no Gaussian state"):
-                jumping.simulate(problem, SGD(), ones, np.ones(1), [ones], np.array([3]), KEY, range(1))
+                jump.simulate(problem, SGD(), ones, np.ones(1), [ones], np.array([3]), KEY, range(1))
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from experiments import lenet
-from problems.networks import LeNet
-from theory.arrays import Array
+from ratelab.experiments.engines.kernels import lenet
+from ratelab.problems.networks import LeNet
+from ratelab.theory.arrays import Array
 
 BETA = 0.8
 METHODS = ["sgd", "heavy ball", "torch", "nesterov"]

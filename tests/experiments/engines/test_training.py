@@ -18,18 +18,18 @@ import pytest
 import torch
 from cases import CLASSIFIERS, CONVEX, NETWORKS, with_data
 
-from experiments import training
-from experiments.methods import SGD, HeavyBall, Method, TorchMomentum
-from experiments.plain_training import train_plainly
-from experiments.stepping import Loops
-from experiments.training import Job, Metrics, train
-from paper_figures._schedules_page import pictured
-from problems import networks
-from problems.minibatches import minibatches
-from problems.networks import LeNet, LinearClassifier, Network
-from problems.philox import stream_key
-from theory.arrays import Array, InputError, Integers
-from theory.averaging import (
+from ratelab.experiments.engines import train as engine
+from ratelab.experiments.engines.plain import train_plainly
+from ratelab.experiments.engines.step import Loops
+from ratelab.experiments.engines.train import Job, Metrics, train
+from ratelab.experiments.methods import SGD, HeavyBall, Method, TorchMomentum
+from ratelab.paper_figures.house.schedules_page import pictured
+from ratelab.problems import networks
+from ratelab.problems.data.minibatches import minibatches
+from ratelab.problems.networks import LeNet, LinearClassifier, Network
+from ratelab.problems.philox import stream_key
+from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.averaging import (
     Averaging,
     ExponentialMovingAverage,
     Last,
@@ -37,10 +37,10 @@ from theory.averaging import (
     Tail,
     Uniform,
 )
-from theory.combine import Scaled, Warmup
-from theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive
-from theory.notation import catalogue
-from theory.schedules import Constant, Cosine, InversePower, Linear, Schedule
+from ratelab.theory.combine import Scaled, Warmup
+from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive
+from ratelab.theory.notation import catalogue
+from ratelab.theory.schedules import Constant, Cosine, InversePower, Linear, Schedule
 
 KEY = stream_key(0, "training")
 METHODS: list[Method] = [SGD(), TorchMomentum(0.8), TorchMomentum(0.6, nesterov=True)]
@@ -236,14 +236,14 @@ STATE = ("x", "v", "averages")
 def test_the_compiled_engine_is_the_batched_one(network: Network, method: Method) -> None:
     compiled, batched = (span(network, method, "float64") for _ in range(2))
     before = compiled["x"].clone()
-    losses = training.advance_compiled(**compiled), training.advance_batched(**batched)
+    losses = engine.advance_compiled(**compiled), engine.advance_batched(**batched)
     np.testing.assert_allclose(*losses, rtol=0, atol=1e-10)
     for name in STATE:
         np.testing.assert_allclose(compiled[name], batched[name], rtol=0, atol=1e-10, err_msg=name)
     assert (compiled["x"] != before).any(-1).all()
 
 
-@pytest.mark.parametrize("engine", [training.advance_compiled, training.advance_batched])
+@pytest.mark.parametrize("engine", [engine.advance_compiled, engine.advance_batched])
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_float32_is_float64_rounded(network: Network, engine: Callable[..., Array]) -> None:
     """A dozen updates of order 0.1 and rounding of 6e-8 in sums of up to 784 terms: a few 1e-6."""
@@ -259,7 +259,7 @@ def test_half_precision_is_of_the_products_only(network: Network) -> None:
     """bfloat16 keeps 8 bits: a relative error of 2^-8 in each product, of 1e-2 in the losses and moves."""
     half, single = (span(network, METHODS[1], precision, updates=3) for precision in ("bfloat16", "float32"))
     before = half["x"].clone()
-    found, expected = training.advance_batched(**half), training.advance_batched(**single)
+    found, expected = engine.advance_batched(**half), engine.advance_batched(**single)
     np.testing.assert_allclose(found, expected, rtol=0.02)
     assert np.abs(found - expected).max() > 1e-6
     assert half["x"].dtype == torch.float32
@@ -294,8 +294,8 @@ def test_groups_do_not_meet(network: Network, models: int, monkeypatch: pytest.M
     """Three runs of four pairs; evaluated in products of other shapes, which may round otherwise."""
     whole = some(network)
     expected = train(whole)
-    monkeypatch.setattr(training, "MEMORY", room_for(whole, models))
-    groups = training.split_models(whole)
+    monkeypatch.setattr(engine, "MEMORY", room_for(whole, models))
+    groups = engine.split_models(whole)
     sizes = [(len(runs), len(pairs)) for runs, pairs in groups]
     assert (
         sizes
@@ -319,8 +319,8 @@ def test_spans_are_not_seen(
 ) -> None:
     """But for the rounding of the averages' sums, in float64 here."""
     expected = train(some(network))
-    monkeypatch.setattr(training, "SPAN", updates)
-    monkeypatch.setattr(training, "SPAN_BYTES", budget)
+    monkeypatch.setattr(engine, "SPAN", updates)
+    monkeypatch.setattr(engine, "SPAN_BYTES", budget)
     assert_same(train(some(network)), expected, 1e-12)
 
 
@@ -351,7 +351,7 @@ def test_threads_of_torch_stay_as_they_are() -> None:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every epoch, which need not reach the disk."""
-    monkeypatch.setattr(training, "CHECKPOINT", 0.0)
+    monkeypatch.setattr(engine, "CHECKPOINT", 0.0)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -380,8 +380,8 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
     """Interrupted at some of the reports, of which the later ones are of later groups."""
     network = replace(PERCEPTRON, widths=(5,))  # type: ignore[type-var] # a dataclass
     whole = make(network)
-    monkeypatch.setattr(training, "MEMORY", room_for(whole, models))
-    monkeypatch.setattr(training, "SPAN", 7)
+    monkeypatch.setattr(engine, "MEMORY", room_for(whole, models))
+    monkeypatch.setattr(engine, "SPAN", 7)
     said: list[float] = []
     expected = train(whole, report=said.append)
     assert said == sorted(said)
@@ -453,7 +453,7 @@ def test_a_whole_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_some_seconds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT", 1e6)
+    monkeypatch.setattr(engine, "CHECKPOINT", 1e6)
     train(some(SOFTMAX), tmp_path / "state.npz")
     assert list(tmp_path.iterdir()) == []
 
@@ -609,7 +609,7 @@ def test_the_risk_is_the_objective_less_its_minimum(network: LinearClassifier) -
     assert risk[0] == pytest.approx(whole.start_risk, rel=1e-12)
     assert (np.diff(risk) < 0).all()
     assert risk[-1] > 0
-    group = training._Group(job(whole), range(1), range(1))
+    group = engine._Group(job(whole), range(1), range(1))
     weights = np.atleast_2d(network.minimum.minimiser)
     best = torch.from_numpy(np.concatenate([weights[:, :-1].ravel(), weights[:, -1]]))
     at_best = group.evaluate(best[None, None], ["train"])
@@ -632,9 +632,9 @@ def test_how_rows_are_evaluated_is_not_seen(
 ) -> None:
     train_part = [torch.tensor(part) for part in network.parts()["train"]]
     x = torch.from_numpy(network.start(KEY, range(5)))
-    expected = training.evaluate(network, x, *train_part)
-    monkeypatch.setattr(training, "ROWS", rows)
-    for found, known in zip(training.evaluate(network, x, *train_part), expected, strict=True):
+    expected = engine.evaluate(network, x, *train_part)
+    monkeypatch.setattr(engine, "ROWS", rows)
+    for found, known in zip(engine.evaluate(network, x, *train_part), expected, strict=True):
         np.testing.assert_allclose(found, known, rtol=0, atol=1e-12)
 
 

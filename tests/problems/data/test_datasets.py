@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import ROOT
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
-from problems import datasets
-from problems.datasets import (
+from ratelab.problems.data import datasets
+from ratelab.problems.data.datasets import (
     DIGITS_TEST,
     FILES,
     LABELLED,
@@ -26,10 +27,10 @@ from problems.datasets import (
     read_idx,
     validation_split,
 )
-from problems.files import DataFile
-from theory.arrays import InputError
+from ratelab.problems.data.files import DataFile
+from ratelab.theory.arrays import InputError
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = ROOT / "tests" / "reference"
 DATA = os.environ.get("RATELAB_DATA")
 (AIRFOIL,) = FILES["airfoil"]
 
@@ -408,9 +409,8 @@ def test_every_row_validates_equally_often() -> None:
 
 
 def test_a_validation_split_is_the_same_in_another_process() -> None:
-    code = "from problems.datasets import validation_split; print(*validation_split(60_000, 5, 7)[1])"
-    root = Path(__file__).parent.parent
-    said = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+    code = "from ratelab.problems.data import datasets; print(*datasets.validation_split(60_000, 5, 7)[1])"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert [int(word) for word in said.stdout.split()] == validation_split(60_000, 5, 7)[1].tolist()
 
 

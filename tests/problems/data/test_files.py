@@ -16,10 +16,11 @@ from io import BufferedReader
 from pathlib import Path
 
 import pytest
+from cases import ROOT
 
-from problems import files
-from problems.files import KNOWN, DataFile, download, known, locate
-from theory.arrays import InputError
+from ratelab.problems.data import files
+from ratelab.problems.data.files import KNOWN, DataFile, download, known, locate
+from ratelab.theory.arrays import InputError
 
 CONTENT = hashlib.shake_256(b"a data file").digest(200_000)
 PIECE = 131_072
@@ -285,7 +286,7 @@ def test_a_cache_that_cannot_be_made_is_reported(nobody: str, tmp_path: Path) ->
 DOWNLOAD = """
 import sys
 from pathlib import Path
-from problems.files import DataFile, download
+from ratelab.problems.data.files import DataFile, download
 url, size, sha256, cache = sys.argv[1:]
 file = DataFile("file.gz", "set", int(size), sha256, (url,))
 print("ready", flush=True)
@@ -297,8 +298,7 @@ def downloading(url: str, cache: Path) -> "subprocess.Popen[str]":
     """A process that downloads the file, from the moment at which it is about to."""
     command = [sys.executable, "-c", DOWNLOAD, url]
     command += [str(len(CONTENT)), hashlib.sha256(CONTENT).hexdigest(), str(cache)]
-    root = Path(__file__).parent.parent
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

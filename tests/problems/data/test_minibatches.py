@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from problems import philox
-from problems.minibatches import minibatches, updates_per_epoch
-from problems.philox import stream_key
+from ratelab.problems import philox
+from ratelab.problems.data.minibatches import minibatches, updates_per_epoch
+from ratelab.problems.philox import stream_key
 
 KEY = stream_key(0, "minibatches")
 P_VALUE = 1e-6
