@@ -5,7 +5,7 @@ Their pictures are drawn by `_curves`.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,9 @@ from ratelab.experiments.spec import (
 )
 from ratelab.experiments.store import Curve, Results
 from ratelab.paper_figures.house import curves, venues
-from ratelab.paper_figures.house.claims import mean_interval
 from ratelab.paper_figures.house.make import Drawing, Png, Style, show, write
 from ratelab.paper_figures.house.schedules_page import UPDATES, pictured
-from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.style import look, mean_interval, new_figure
 from ratelab.paper_figures.house.table import Table, table_of
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.notation import catalogue, parse
@@ -39,7 +38,6 @@ Over: TypeAlias = Literal["step", "horizon", "lr"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 DRAWN = frozenset[Quantity](("risk", "test_error", "train_loss"))
 """Of what is kept of the runs; the tables hold all of it."""
-COLUMNS = (*AXES, "t", "exact", "mean", "low", "high", "bound")
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def save(results: Results, folder: Path, style: Style) -> list[Path]:
             if quantity in DRAWN:
                 written += plot(results, chosen, stem, style, titled=True)
             else:
-                rows = table(results, chosen)
-                written.append(venues.save_table(COLUMNS, rows, stem.with_suffix(".csv")))
+                written.append(venues.save_table(table(results, chosen), stem.with_suffix(".csv")))
     return written
 
 
@@ -91,7 +88,7 @@ def plot(results: Results, chosen: Plot, stem: Path, style: Style, titled: bool 
     told = arguments(results, chosen, title)
     title, caption = results.spec.title or stem.name, f"{shared}\n\n{(curves.__doc__ or '').strip()}"
     drawing = Drawing(Path(curves.__file__), curves.draw, title, caption, told)
-    return write(drawing, COLUMNS, table(results, chosen), stem, style)
+    return write(drawing, table(results, chosen), stem, style)
 
 
 def show_results(
@@ -105,7 +102,7 @@ def show_results(
     """One's own results as `ratelab plot` draws them, to be shown in a notebook."""
     what = chosen(results.spec, x, y, by, compensate, where)
     told = arguments(results, what, "")
-    return show(curves.draw, table_of(COLUMNS, table(results, what)), told)
+    return show(curves.draw, table(results, what), told)
 
 
 def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
@@ -130,8 +127,8 @@ def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
     return left[0], left[1]
 
 
-def table(results: Results, chosen: Plot) -> Iterator[tuple[object, ...]]:
-    """The rows of the CSV under `COLUMNS`: curves over t, or what they come to at the end of each horizon."""
+def table(results: Results, chosen: Plot) -> Table:
+    """A line per curve and record, or what the curves come to at the end of each horizon."""
     spec = results.spec
     axes = [values_of(spec, chosen, axis) for axis in AXES]
     for problem in axes[0]:
@@ -139,12 +136,15 @@ def table(results: Results, chosen: Plot) -> Iterator[tuple[object, ...]]:
             raise InputError(
                 f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(quantities(problem))}"
             )
-    for problem, method, schedule, averaging, lr, horizon in itertools.product(*axes):
-        curve = Curve(problem, method, schedule, averaging, lr, horizon)
+    lines: list[dict[str, object]] = []
+    for values in itertools.product(*axes):
+        curve = Curve(*values)
+        setting = dict(zip(AXES, (*map(repr, values[:4]), *values[4:]), strict=True))
         columns = curve_data(results, curve, chosen.y)
-        lines = list(zip(*(column.tolist() for column in columns.values()), strict=True))
-        for line in lines if chosen.x == "step" else lines[-1:]:
-            yield repr(problem), repr(method), repr(schedule), repr(averaging), lr, horizon, *line
+        points = list(zip(*(column.tolist() for column in columns.values()), strict=True))
+        for point in points if chosen.x == "step" else points[-1:]:
+            lines.append(setting | dict(zip(columns, point, strict=True)))
+    return table_of(lines)
 
 
 def curve_data(results: Results, curve: Curve, quantity: Quantity = "risk") -> dict[str, Array]:

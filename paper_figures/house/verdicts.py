@@ -35,13 +35,12 @@ from ratelab.paper_figures.house.style import (
     new_figure,
     shade,
 )
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Table, table_of
 from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = ("what", "start", "end", "value", "low", "high")
 PARTS = ("halves", "thirds", "quarters")
 """Drawn one over the other, from wide and light to narrow and dark: alike exponents stay apart."""
 NARROW = 1.3
@@ -76,13 +75,17 @@ def plot(spec: Spec, claim: Claim, row: Row, stem: Path, style: Style) -> list[P
     """Write the figure of one row: STEM.pdf and so on, STEM.csv and STEM.py. Returns the paths."""
     told = arguments(spec, claim, row)
     caption = "\n".join([*told["title"].splitlines()[1:], "", (__doc__ or "").strip()])
-    return write(
-        Drawing(Path(__file__), draw, claim.sentence, caption, told), COLUMNS, rows(claim, row), stem, style
-    )
+    drawing = Drawing(Path(__file__), draw, claim.sentence, caption, told)
+    return write(drawing, table(claim, row), stem, style)
 
 
-def rows(claim: Claim, row: Row) -> Iterator[tuple[object, ...]]:
-    """The rows of the CSV under `COLUMNS`: a value at a time, or over one; low and high of an interval."""
+def table(claim: Claim, row: Row) -> Table:
+    """A value at a time, or over one; low and high of an interval."""
+    columns = ("what", "start", "end", "value", "low", "high")
+    return table_of(dict(zip(columns, line, strict=True)) for line in _lines(claim, row))
+
+
+def _lines(claim: Claim, row: Row) -> Iterator[tuple[object, ...]]:
     times, risk = np.array(row.times), np.array(row.risk)
     last = float(times.max())
     yield "window", last / WINDOW, last, np.nan, np.nan, np.nan
