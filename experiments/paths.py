@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ratelab.experiments.spec import LrUnit, Selector, Spec, open_part, unit_of_lr
+from ratelab.experiments.spec import Selector, Spec, open_part
+from ratelab.experiments.units import LrUnit, unit_of_lr
 from ratelab.theory import moments
 from ratelab.theory.arrays import Array, InputError, record_times
 from ratelab.theory.moments import Law

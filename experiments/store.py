@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
-from ratelab.experiments.spec import Cell, Spec, cells, changes, quantities, resolved
+from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.spec import Spec, changes, quantities, resolved
 from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
@@ -212,12 +213,12 @@ class Results:
 
     def _cells(self, curve: Curve) -> list[Cell]:
         home = self.spec.home(curve.schedule, curve.averaging, curve.horizon)
-        place = self._by_place[repr(curve.problem), repr(curve.method), home]
-        return [cell for cell in place if repr(curve.schedule) in cell.schedules]
+        place = self._by_place[curve.problem, curve.method, home]
+        return [cell for cell in place if curve.schedule in cell.schedules]
 
     @cached_property
-    def _by_place(self) -> dict[tuple[str, str, int], list[Cell]]:
-        places: dict[tuple[str, str, int], list[Cell]] = {}
+    def _by_place(self) -> dict[tuple[object, object, int], list[Cell]]:
+        places: dict[tuple[object, object, int], list[Cell]] = {}
         for cell in cells(self.spec):
             places.setdefault((cell.problem, cell.method, cell.horizon), []).append(cell)
         return places

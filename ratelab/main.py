@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ratelab.experiments.claims import Judgement
+    from ratelab.experiments.claims import Outcome
     from ratelab.experiments.dialects import Training
     from ratelab.experiments.execute import Report
     from ratelab.experiments.spec import Spec
     from ratelab.experiments.store import Store
-    from ratelab.paper_figures.house.claims import Outcome
     from ratelab.paper_figures.house.make import Style
     from ratelab.theory.arrays import Array
     from ratelab.theory.feedback import Feedback
@@ -157,7 +156,7 @@ def list_(
 
     Example: [bold]ratelab list schedules[/bold]
     """
-    from ratelab.experiments.spec import fill_catalogue, import_file
+    from ratelab.experiments.imports import fill_catalogue, import_file
     from ratelab.theory.arrays import InputError
     from ratelab.theory.notation import catalogue, signature
 
@@ -216,7 +215,7 @@ def preview(
 
     Example: [bold]ratelab preview "Warmup(Cosine(), length=0.05)" --lr 0.3 --out cosine.png[/bold]
     """
-    from ratelab.experiments.spec import read_shape
+    from ratelab.experiments.file import read_shape
     from ratelab.theory.arrays import InputError
     from ratelab.theory.schedules import Schedule, multipliers
 
@@ -279,7 +278,7 @@ def convert(
     Example: [bold]ratelab convert "CosineAnnealingLR(T_max=90)" --lr 0.1 --horizon 90 --to keras[/bold]
     """
     from ratelab.experiments import dialects
-    from ratelab.experiments.spec import import_file
+    from ratelab.experiments.imports import import_file
 
     for path in imports or []:
         import_file(path)
@@ -332,7 +331,8 @@ def run(
     Example: [bold]ratelab run examples/decay_rates.toml --workers 2[/bold]
     """
     from ratelab.experiments import cost, execute
-    from ratelab.experiments.spec import cells, load
+    from ratelab.experiments.cells import cells
+    from ratelab.experiments.file import load
     from ratelab.experiments.store import Store, missing
     from ratelab.theory.arrays import InputError
 
@@ -394,7 +394,7 @@ def status(
 
     Example: [bold]ratelab status results/decay_rates[/bold]
     """
-    from ratelab.experiments.spec import cells
+    from ratelab.experiments.cells import cells
 
     use_data(data)
     store, spec = opened(run, imports or [])
@@ -439,9 +439,9 @@ def verdict(
         )
     require_complete(spec, store)
     with progress("rows judged") as told:
-        judgements = claims.judge(Results(spec, store), told)
-    report(spec, store, judgements)
-    raise typer.Exit(claims.exit_code(judgements))
+        outcomes = claims.judge(Results(spec, store), told)
+    report(spec, store, outcomes)
+    raise typer.Exit(claims.exit_code(outcomes))
 
 
 @app.command()
@@ -627,7 +627,7 @@ def audit(
         outcomes += judged
         for o in judged:
             sentence = o.claim.sentence + (f" — {o.claim.finding}" if o.claim.finding else "")
-            rows.append([name, o.claim.source, sentence, o.claim.printed, o.measured, o.holds])
+            rows.append([name, o.claim.source, sentence, str(o.claim.target), o.measured, o.holds])
     print_table("", columns, rows)
     print(make.count(outcomes))
     if out is not None:
@@ -760,16 +760,17 @@ def is_run(name: str, known: Sequence[str]) -> bool:
 def draw_results(store: "Store", spec: "Spec", out: Path | None, style: "Style") -> None:
     """Write the figures of one's own results, and one for each verdict on a rate."""
     from ratelab.experiments import claims
+    from ratelab.experiments.spec import Decay
     from ratelab.experiments.store import Results
     from ratelab.paper_figures.house import results as plots, verdicts
 
     results, folder = Results(spec, store), out or store.figures
     for path in plots.save(results, folder, style):
         print(f"wrote {path}")
-    if any(claim.rate is not None for claim in spec.claims):
+    if any(isinstance(claim.measured, Decay) for claim in spec.claims):
         with progress("rows judged") as told:
-            judgements = claims.judge(results, told)
-        for path in verdicts.save(spec, judgements, folder, style):
+            outcomes = claims.judge(results, told)
+        for path in verdicts.save(spec, outcomes, folder, style):
             print(f"wrote {path}")
 
 
@@ -782,7 +783,7 @@ def describe(error: Exception) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
-def end_audit(outcomes: "Sequence[Outcome[Any]]", failed: Mapping[str, str]) -> None:
+def end_audit(outcomes: "Sequence[Outcome]", failed: Mapping[str, str]) -> None:
     """Exit code 4 where figures could not be computed, 1 where a claim isn't as recorded."""
     for name, error in failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)
@@ -804,7 +805,7 @@ def again(spec: "Spec", store: "Store") -> str:
 
 def opened(run: Path, imports: Sequence[Path], full: bool = False) -> "tuple[Store, Spec]":
     """The results of a folder, or those of a file with its present claims; which form, a folder knows."""
-    from ratelab.experiments.spec import load
+    from ratelab.experiments.file import load
     from ratelab.experiments.store import Store
     from ratelab.theory.arrays import InputError
 
@@ -823,7 +824,7 @@ def opened(run: Path, imports: Sequence[Path], full: bool = False) -> "tuple[Sto
 
 def require_complete(spec: "Spec", store: "Store") -> None:
     """Exit code 4 when cells have failed; InputError when some are yet to be computed."""
-    from ratelab.experiments.spec import cells
+    from ratelab.experiments.cells import cells
     from ratelab.theory.arrays import InputError
 
     lacking = [cell for cell in cells(spec) if not store.cell_file(cell).exists()]
@@ -842,34 +843,35 @@ def require_complete(spec: "Spec", store: "Store") -> None:
     raise InputError(f"{len(lacking)} cells of {store.folder} are not computed yet; go on with: {command}")
 
 
-def report(spec: "Spec", store: "Store", judgements: "Sequence[Judgement]") -> None:
+def report(spec: "Spec", store: "Store", outcomes: "Sequence[Outcome]") -> None:
     """The verdicts on the terminal and in report.md."""
     columns = ["claim", "of", "number", "interval", "window", "claimed", "verdict", "expected"]
     table, reasons = [], []
-    for number, judgement in enumerate(judgements, 1):
-        claim = judgement.claim
+    for number, outcome in enumerate(outcomes, 1):
+        claim, select = outcome.claim, outcome.claim.measured.select
         source = f" ({claim.source})" if claim.source else ""
-        mark = "" if judgement.as_expected else ", NOT AS EXPECTED"
-        reasons.append(f"{number}. {claim.sentence}{source}: **{judgement.status}**{mark}")
-        for row in judgement.rows:
+        mark = "" if outcome.as_expected else ", NOT AS EXPECTED"
+        reasons.append(f"{number}. {claim.sentence}{source}: **{outcome.status}**{mark}")
+        for row in outcome.rows:
             named = [{axis: spec.label(getattr(side, axis)) for axis in _CURVE} for side in row.sides]
-            told = "".join(f" ({named[0][axis]})" for axis in _CURVE if getattr(claim.select, axis) == "*")
+            told = "".join(f" ({named[0][axis]})" for axis in _CURVE if getattr(select, axis) == "*")
             differ = [axis for axis in _CURVE if named[0][axis] != named[-1][axis]]
             sides = (
                 ", ".join([*(names[axis] for axis in differ), f"lr {lr}"])
                 for names, lr in zip(named, row.lrs, strict=True)
             )
-            table.append([f"{number}. {claim.sentence}{told}", " over ".join(sides), *judgement.cells(row)])
-            quantity = "" if claim.quantity == "risk" else f"{claim.kind} ({claim.quantity}): "
+            table.append([f"{number}. {claim.sentence}{told}", " over ".join(sides), *outcome.cells(row)])
             notes = "".join(f"; {note}" for note in row.verdict.notes)
             curves = (
                 f"{', '.join(names.values())}, lr {lr}" for names, lr in zip(named, row.lrs, strict=True)
             )
             unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
-            reasons.append(f"   - {' over '.join(curves)}{unit}: {quantity}{row.verdict.reason}{notes}")
+            reasons.append(
+                f"   - {' over '.join(curves)}{unit}: {outcome.quantity}{row.verdict.reason}{notes}"
+            )
     shared = " (intervals of Monte Carlo verdicts share the 95 %: Bonferroni)" if spec.bonferroni else ""
-    surprises = sum(not judgement.as_expected for judgement in judgements)
-    count = f"claims: {len(judgements)}, rows: {len(table)}{shared}; {surprises} not as expected"
+    surprises = sum(not outcome.as_expected for outcome in outcomes)
+    count = f"claims: {len(outcomes)}, rows: {len(table)}{shared}; {surprises} not as expected"
     print_table(spec.title, columns, table)
     print("\n".join(reasons).replace("**", ""))
     print(count)
@@ -900,8 +902,9 @@ def use_data(folder: Path | None) -> None:
 
 def previewed(schedule: str, imports: Sequence[Path]) -> "list[tuple[str, Schedule | Feedback]]":
     """(legend, schedule) of a text in the notation, or of an experiment file."""
-    from ratelab.experiments.spec import import_file, schedule_kind, schedules_of
-    from ratelab.theory.notation import expand
+    from ratelab.experiments.file import schedules_of
+    from ratelab.experiments.imports import import_file
+    from ratelab.theory.notation import expand, schedule_kind
 
     for path in imports:
         import_file(path)

@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 import operator
+import re
 import types
 import typing
 import warnings
@@ -118,6 +119,12 @@ def expand(text: str, kind: str) -> list[object]:
     grid = [_read_value(node, kind, faults) for node in _alternatives(tree)]
     _raise(text, kind, faults)
     return grid
+
+
+def schedule_kind(text: str) -> Literal["schedule", "feedback"]:
+    """Of which of the two kinds of schedules a text is, by the name that it calls."""
+    name = re.search(r"\w+", text)
+    return "feedback" if name is not None and name[0] in _CATALOGUES["feedback"] else "schedule"
 
 
 def describe(annotation: object) -> str:

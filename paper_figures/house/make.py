@@ -1,9 +1,8 @@
 """Figures are found, computed, drawn and written, and their claims measured.
 
-The folder is the registry: every module of paper_figures is a
-figure. Its docstring is the caption; it has `ABOUT`, `data(full, report) -> Table`, `draw(Table) -> Figure`, and
-`CLAIMS`. A figure NAME is written as NAME.csv, its data; pictures; and NAME.py, which draws them again from the
-CSV.
+The folder is the registry: every module of paper_figures is a figure. Its docstring is the caption; it has
+`ABOUT`, `data(full, report) -> Table`, `draw(Table) -> Figure`, and `CLAIMS`. A figure NAME is written as
+NAME.csv, its data; pictures; and NAME.py, which draws them again from the CSV.
 """
 
 import difflib
@@ -18,9 +17,10 @@ from typing import Any, Protocol, cast
 
 from matplotlib.figure import Figure
 
+from ratelab.experiments.claims import Outcome, outcome
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house import script, venues
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, Outcome, judge
 from ratelab.paper_figures.house.table import Table
 from ratelab.paper_figures.house.venues import Format
 from ratelab.theory.arrays import InputError
@@ -90,7 +90,8 @@ def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Tabl
     """The data of a figure, and its claims judged on it."""
     module = picture(name)
     computed = module.data(full, report)
-    outcomes = [judge(claim, computed) for claim in module.CLAIMS]
+    claims = [(claim.full or claim) if full else claim for claim in module.CLAIMS]
+    outcomes = [outcome(claim, computed) for claim in claims]
     report(1, 1)
     return computed, outcomes
 

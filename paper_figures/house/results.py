@@ -14,13 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.spec import (
-    KINDS,
-    Quantity,
-    Spec,
-    quantities,
-    select,
-)
+from ratelab.experiments.spec import Decay, Quantity, Spec, quantities, select
 from ratelab.experiments.store import Curve, Results
 from ratelab.paper_figures.house import curves, venues
 from ratelab.paper_figures.house.make import Drawing, Png, Style, show, write
@@ -142,8 +136,8 @@ def table(results: Results, chosen: Plot) -> Table:
         setting = dict(zip(AXES, (*map(repr, values[:4]), *values[4:]), strict=True))
         columns = curve_data(results, curve, chosen.y)
         points = list(zip(*(column.tolist() for column in columns.values()), strict=True))
-        for point in points if chosen.x == "step" else points[-1:]:
-            lines.append(setting | dict(zip(columns, point, strict=True)))
+        shown = points if chosen.x == "step" else points[-1:]
+        lines += [setting | dict(zip(columns, point, strict=True)) for point in shown]
     return table_of(lines)
 
 
@@ -227,7 +221,7 @@ def values_of(spec: Spec, chosen: Plot, axis: Axis) -> Sequence[Any]:
         return sorted(spec.horizons) if "horizon" in (chosen.x, chosen.by) else [spec.longest]
     if axis == "lr":
         return spec.lr
-    values: Sequence[Any] = getattr(spec, next(key for key, kind in KINDS.items() if kind == axis))
+    values: Sequence[Any] = getattr(spec, f"{axis}s")
     return values
 
 
@@ -290,12 +284,11 @@ def _written(value: object) -> str | float:
 def claimed(results: Results, panel: Mapping[Axis, object]) -> list[float]:
     """The powers that are claimed of any schedule in a panel; stalling has no slope to draw."""
     found = {
-        claim.rate.power
+        claim.target.rate.power
         for claim in results.spec.claims
-        for row in select(results.spec, claim.select)
-        if claim.rate is not None
-        and claim.rate.power != 0
-        and all(getattr(row, axis) == value for axis, value in panel.items() if axis != "horizon")
+        if isinstance(claim.measured, Decay) and claim.target.rate.power != 0
+        for row in select(results.spec, claim.measured.select)
+        if all(getattr(row, axis) == value for axis, value in panel.items() if axis != "horizon")
     }
     return sorted(found)
 
@@ -305,8 +298,12 @@ def show_schedules(*texts: str) -> Png:
     classes = catalogue("schedule").values()
     given: list[Any] = [parse(text, "schedule") for text in texts]
     shown = given or [drawn for cls in classes if (drawn := pictured(cls)) is not None]
-    rows = [(repr(s), t, float(value)) for s in shown for t, value in enumerate(multipliers(s, UPDATES))]
-    return show(draw_schedules, table_of(("schedule", "t", "multiplier"), rows))
+    lines = [
+        {"schedule": repr(s), "t": t, "multiplier": float(value)}
+        for s in shown
+        for t, value in enumerate(multipliers(s, UPDATES))
+    ]
+    return show(draw_schedules, table_of(lines))
 
 
 def draw_schedules(table: Table, abreast: int = 6) -> Figure:

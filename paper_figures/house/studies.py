@@ -7,7 +7,8 @@ interrupted figure goes on where it stopped.
 from collections.abc import Callable
 from pathlib import Path
 
-from ratelab.experiments import execute, spec as specs
+from ratelab.experiments import execute
+from ratelab.experiments.file import load
 from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Results, Store, missing
 from ratelab.paper_figures.house.about import Report, quiet
@@ -27,7 +28,7 @@ def study(
     file = EXAMPLES / f"{name}.toml"
     if not file.exists():
         raise InputError(f"{file} is missing; work in a clone of the repository, whose examples figures show")
-    spec = specs.load(file, full=full)
+    spec = load(file, full=full)
     if change is not None:
         spec = change(spec)
     store = Store(cache.folder("studies") / (name + ("-full" if full else "")))

@@ -147,7 +147,7 @@ def distinct(count: int) -> list[Look]:
 
 
 def t_quantile(p: float, freedom: int) -> float:
-    """The quantile p > 1/2 of Student's t: √ν tan θ, for the density of θ is proportional to cos^(ν − 1) θ."""
+    """The quantile p > 1/2 of Student's t: √ν tan θ, where cos^(ν − 1) θ is the density of θ."""
     angle = np.linspace(0, np.pi / 2, 100_001)
     density = np.cos(angle) ** (freedom - 1)
     mass = np.append(0.0, np.cumsum(density[1:] + density[:-1]))
@@ -161,7 +161,9 @@ def mean_interval(runs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach
 
 
-def band(panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13) -> None:
+def band(
+    panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13
+) -> None:
     """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band."""
     low, high = mean_interval(runs)
     panel.fill_between(x, low, high, color=face.colour, alpha=alpha, lw=0)

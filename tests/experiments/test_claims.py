@@ -13,8 +13,9 @@ from ratelab.experiments.claims import Claim, EngineError, Judgement, Selector, 
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import Fit, NoFit
 from ratelab.experiments.execute import run
+from ratelab.experiments.faults import claim_faults
 from ratelab.experiments.methods import SGD, HeavyBall
-from ratelab.experiments.spec import Spec, claim_faults
+from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from ratelab.experiments import execute
+from ratelab.experiments.cells import cells
 from ratelab.experiments.claims import judge
 from ratelab.experiments.engines import step
+from ratelab.experiments.file import load
 from ratelab.experiments.methods import SGD, HeavyBall, Method
-from ratelab.experiments.spec import cells, load
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.problems.philox import stream_key
 from ratelab.problems.problem import Problem

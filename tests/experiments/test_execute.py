@@ -10,9 +10,10 @@ import pytest
 import xarray as xr
 
 from ratelab.experiments import cost, execute
+from ratelab.experiments.cells import Cell, cells
 from ratelab.experiments.execute import Serial, bound_curve, compute, engine, run
 from ratelab.experiments.methods import SGD, HeavyBall
-from ratelab.experiments.spec import Cell, Spec, cells
+from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Store
 from ratelab.problems.noise import Gaussian, Rademacher
 from ratelab.problems.quadratic import Quadratic

@@ -13,11 +13,14 @@ import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
 from ratelab.experiments import claims, cost, estimates
+from ratelab.experiments.cells import Cell, cells
 from ratelab.experiments.claims import Judgement
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import Fit
+from ratelab.experiments.faults import claim_faults
+from ratelab.experiments.file import load
 from ratelab.experiments.methods import TorchMomentum
-from ratelab.experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
+from ratelab.experiments.spec import Selector, Spec, quantities, resolved
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style

@@ -7,21 +7,11 @@ from typing import Any
 import pytest
 
 from ratelab.experiments import spec as spec_module
+from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.file import load, schedules_of
 from ratelab.experiments.methods import SGD
-from ratelab.experiments.spec import (
-    Cell,
-    Claim,
-    Selector,
-    Spec,
-    brief,
-    cells,
-    changes,
-    load,
-    resolved,
-    schedules_of,
-    select,
-    unit_of_lr,
-)
+from ratelab.experiments.spec import Claim, Selector, Spec, brief, changes, resolved, select
+from ratelab.experiments.units import unit_of_lr
 from ratelab.theory import Constant, InputError, InversePower, Last, Linear, Tail, Uniform, parse
 
 FILE = """

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ratelab.experiments.cells import cells
 from ratelab.experiments.execute import run
 from ratelab.experiments.methods import SGD
-from ratelab.experiments.spec import Spec, cells
+from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Curve, Results, Store, atomically, missing
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic

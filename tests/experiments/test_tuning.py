@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 
 from ratelab.experiments.methods import SGD, HeavyBall, Method
 from ratelab.experiments.paths import TUNED, Path, tune
-from ratelab.experiments.spec import LrUnit, Selector, Spec
+from ratelab.experiments.spec import Selector, Spec
+from ratelab.experiments.units import LrUnit
 from ratelab.problems.noise import Gaussian, NoNoise
 from ratelab.problems.problem import Problem, critical_lr
 from ratelab.problems.quadratic import Quadratic

@@ -11,7 +11,7 @@ from test_cli import Shell
 
 import ratelab
 from ratelab.experiments import execute
-from ratelab.experiments.spec import load
+from ratelab.experiments.file import load
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from ratelab.experiments import claims, execute
 from ratelab.experiments.claims import Judgement, Row
 from ratelab.experiments.evidence import Fit
-from ratelab.experiments.spec import Claim, Spec, load
+from ratelab.experiments.file import load
+from ratelab.experiments.spec import Claim, Spec
 from ratelab.experiments.store import Results, Store
 from ratelab.paper_figures.house import venues, verdicts
 from ratelab.paper_figures.house.make import Style
