@@ -4,19 +4,20 @@ An exact risk decides where there is one; Monte Carlo decides elsewhere.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ratelab.experiments import estimates, evidence, regime, verdict
+from ratelab.experiments import estimates, evidence, regime
 from ratelab.experiments.agreement import check_engines
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import Fit, NoFit
 from ratelab.experiments.faults import is_exact, minimum_runs
+from ratelab.experiments.outcome import Outcome, Row
 from ratelab.experiments.paths import Path
-from ratelab.experiments.readings import Reading, final, points
+from ratelab.experiments.readings import Kept, Reading, final, points
 from ratelab.experiments.spec import (
     Claim,
     Decay,
@@ -30,111 +31,11 @@ from ratelab.experiments.spec import (
     select,
 )
 from ratelab.experiments.store import Results
-from ratelab.experiments.verdict import Status, Verdict
+from ratelab.experiments.verdict import Verdict
 from ratelab.theory.arrays import InputError
 from ratelab.theory.moments import has_noise
 
-__all__ = ["Outcome", "judge"]
-
-KINDS = {Level: "value", Ratio: "ratio", FractionWorse: "fraction"}
-"""As the file calls them."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """The verdict on one combination of values that a claim selects; of a figure's claim the only one.
-
-    sides: the curves that were read, with `against` the one it is compared with second; lrs: the learning
-    rate of each in words, as chosen. Of a rate: the times that were read and the risk there, exact or the
-    mean of the runs.
-    """
-
-    verdict: Verdict
-    sides: tuple[Selector, ...] = ()
-    lrs: tuple[str, ...] = ()
-    times: tuple[float, ...] = ()
-    risk: tuple[float, ...] = ()
-
-    @property
-    def select(self) -> Selector:
-        return self.sides[0]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a claim: supported when all its rows are, refuted when any is."""
-
-    claim: Claim
-    rows: tuple[Row, ...]
-
-    @property
-    def status(self) -> Status:
-        return verdict.combine([row.verdict.status for row in self.rows])
-
-    @property
-    def as_expected(self) -> bool:
-        return self.status == self.claim.expect
-
-    @property
-    def estimate(self) -> Estimate:
-        """The number of the row that is furthest from the target, on the side where it may not be."""
-        target = self.claim.target
-        found = [row.verdict.evidence for row in self.rows]
-        away = {
-            "at_most": lambda e: e.value,
-            "at_least": lambda e: -e.value,
-            "equals": lambda e: abs(e.value - target.number),
-        }[target.relation]
-        return max((e for e in found if isinstance(e, Estimate)), key=away)
-
-    @property
-    def measured(self) -> str:
-        """That number, with its interval where it is a statistical one."""
-        e = self.estimate
-        return self.claim.target.written(e.value) if e.exact else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
-
-    @property
-    def word(self) -> str:
-        """What became of the sentence: it "holds", "fails" or is "undecided"."""
-        return {"supported": "holds", "refuted": "fails", "undecided": "undecided"}[self.status]
-
-    @property
-    def holds(self) -> str:
-        """What the audit says of it: the word, and whether that is news."""
-        return self.word if self.as_expected else f"{self.word}, NOT AS RECORDED"
-
-    def __str__(self) -> str:
-        c = self.claim
-        recorded = ", as recorded" if self.as_expected and self.status != "supported" else ""
-        finding = f"; {c.finding}" if c.finding else ""
-        return (
-            f"{self.holds}{recorded}: {c.sentence} ({c.source}): "
-            f"measured {self.measured}, predicted {c.target}{finding}"
-        )
-
-    @property
-    def quantity(self) -> str:
-        """What is read, in words before a reason: nothing for the risk itself."""
-        measured = self.claim.measured
-        if not isinstance(measured, Level | Ratio | FractionWorse) or measured.quantity == "risk":
-            return ""
-        return f"{KINDS[type(measured)]} ({measured.quantity}): "
-
-    def cells(self, row: Row) -> tuple[str, ...]:
-        """Number, interval, window, claimed, verdict, expected: a line of the table."""
-        found, measured = row.verdict.evidence, self.claim.measured
-        number, window = ("–", "–"), "–"
-        if isinstance(found, Fit):
-            exponent, low, high = (round(x, 3) + 0.0 for x in (found.exponent, *found.interval))
-            number = f"{exponent:.3f}", f"[{low:.3f}, {high:.3f}] {found.label}"
-            window = f"{found.window[0]:g} to {found.window[1]:g}"
-        elif found is not None and isinstance(measured, Level | Ratio | FractionWorse):
-            known = found.exact and found.low == found.high
-            within = "exact" if known else f"[{found.low:.5g}, {found.high:.5g}] {found.label}"
-            number = f"{found.value:.5g}", within
-            time = measured.horizon if measured.at is None else measured.at
-            window = "t = T" if time is None else f"t = {time:g}"
-        return (*number, window, str(self.claim.target), row.verdict.status, self.claim.expect)
+__all__ = ["judge"]
 
 
 def judge(results: Results, report: Callable[[float, int], None] | None = None) -> list[Outcome]:
@@ -158,13 +59,15 @@ def judge(results: Results, report: Callable[[float, int], None] | None = None) 
 
 
 def outcome(claim: Claim, data: Any, shared: int = 1, report: Callable[[], None] | None = None) -> Outcome:
-    """A claim held against its data: the results of a run, or the table of a figure.
+    """A claim held against its data: the results of a run (`Kept`), or the table of a figure.
 
     `shared`: how many claims share the 5 %; `report` is called after each row.
     """
     if callable(claim.measured):
-        number = claim.measured(data)
-        estimate = number if isinstance(number, Estimate) else estimates.exact_estimate(float(number))
+        found = claim.measured(data)
+        if isinstance(found, tuple):
+            return Outcome(claim, found)
+        estimate = found if isinstance(found, Estimate) else estimates.exact_estimate(float(found))
         return Outcome(claim, (Row(_held(estimate, claim)),))
     rows = []
     for row in rows_of(data.spec, claim):
@@ -196,7 +99,7 @@ def _exact(claim: Claim, row: Selector) -> bool:
             return False
 
 
-def _judge(results: Results, claim: Claim, row: Selector, shared: int) -> Row:
+def _judge(results: Kept, claim: Claim, row: Selector, shared: int) -> Row:
     match claim.measured:
         case Decay():
             return _decay(results, claim, claim.measured, row, shared)
@@ -214,7 +117,7 @@ def _held(estimate: Estimate, claim: Claim) -> Verdict:
     return estimates.judge_value(estimate, target.number, target.tolerance, target.relation)
 
 
-def _decay(results: Results, claim: Claim, measured: Decay, row: Selector, shared: int) -> Row:
+def _decay(results: Kept, claim: Claim, measured: Decay, row: Selector, shared: int) -> Row:
     read, in_window, target = points(results, row), measured.regime == "window", claim.target
     fit = _fit(results.spec, read, target.rate.log_power, shared)
     notes: tuple[str, ...] = ()
@@ -266,7 +169,7 @@ def _premature(spec: Spec, read: Reading, fit: Fit | NoFit) -> str | None:
     return reasons
 
 
-def _level(results: Results, claim: Claim, measured: Level, row: Selector, shared: int) -> Row:
+def _level(results: Kept, claim: Claim, measured: Level, row: Selector, shared: int) -> Row:
     read = final(results, measured, row, is_exact(row))
     values = read.values[:, 0]
     if read.exact:
@@ -283,7 +186,7 @@ def _level(results: Results, claim: Claim, measured: Level, row: Selector, share
     return Row(_unless_edge(_held(estimate, claim), read), (row,), (read.chosen(),))
 
 
-def _ratio(results: Results, claim: Claim, measured: Ratio, row: Selector, shared: int) -> Row:
+def _ratio(results: Kept, claim: Claim, measured: Ratio, row: Selector, shared: int) -> Row:
     other = counterpart(measured.against, row)
     exact = is_exact(row) and is_exact(other)
     above, below = (final(results, measured, side, exact) for side in (row, other))
@@ -321,7 +224,7 @@ def _compared(above: Reading, below: Reading, found: Verdict) -> Row:
     return Row(_unless_edge(_unless_edge(found, above), below), (above.row, below.row), lrs)
 
 
-def _fraction(results: Results, claim: Claim, measured: FractionWorse, row: Selector, shared: int) -> Row:
+def _fraction(results: Kept, claim: Claim, measured: FractionWorse, row: Selector, shared: int) -> Row:
     """Run i is held against run i, whether they share their noise or not; with `lr` "best" on one side
     only, the other side's last runs, too, are those that judge."""
     read = final(results, measured, row, exact=False)

@@ -4,8 +4,10 @@ their tail.
 """
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+import xarray as xr
 
 from ratelab.experiments import estimates, evidence
 from ratelab.experiments.faults import is_exact, tuned_faults
@@ -19,13 +21,24 @@ from ratelab.experiments.spec import (
     has_risk,
     is_network,
 )
-from ratelab.experiments.store import Curve, Results
+from ratelab.experiments.store import Curve
 from ratelab.problems.networks import rows_of
 from ratelab.problems.noise import StudentT
 from ratelab.theory.arrays import Array
 
 NEAR = 0.8
 """Of the largest stable lr, from which on a grid needs no larger value."""
+
+
+class Kept(Protocol):
+    """The curves of an experiment: those of its results, or those that a figure's table holds."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def exact(self, curve: Curve) -> xr.DataArray | None: ...
+
+    def runs(self, curve: Curve, quantity: str = "risk") -> xr.DataArray: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Reading:
         return f"{first if first == last else f'{first} to {last}'} ({self.row.lr})"
 
 
-def final(results: Results, measured: Number, row: Selector, exact: bool) -> Reading:
+def final(results: Kept, measured: Number, row: Selector, exact: bool) -> Reading:
     """What is claimed of `row` at its record: (1, 1) exact, else (runs, 1); half of them for the best lr.
 
     The best lr is that of the quantity claimed.
@@ -80,7 +93,7 @@ def final(results: Results, measured: Number, row: Selector, exact: bool) -> Rea
     return replace(read, floor=max(known, read.floor), tail=_tail(row, quantity), rows=_rows(row, quantity))
 
 
-def _ends(results: Results, measured: Number, row: Selector, horizon: int, exact: bool) -> Array:
+def _ends(results: Kept, measured: Number, row: Selector, horizon: int, exact: bool) -> Array:
     """The quantity, (n, lrs, 1), infinite where it is not a number; of a divergence 1 where it is, otherwise
     0.
 
@@ -101,7 +114,7 @@ def _ends(results: Results, measured: Number, row: Selector, horizon: int, exact
     return found
 
 
-def points(results: Results, row: Selector) -> Reading:
+def points(results: Kept, row: Selector) -> Reading:
     """What to fit a rate to: records of one trajectory, or one point per horizon."""
     spec, exact = results.spec, is_exact(row)
     along = spec.anytime(row.schedule, row.averaging)
@@ -178,7 +191,7 @@ def _edge(spec: Spec, row: Selector, times: Array, chosen: Array) -> str:
 
 
 def _read(
-    results: Results, row: Selector, horizon: int, exact: bool, quantity: str = "risk"
+    results: Kept, row: Selector, horizon: int, exact: bool, quantity: str = "risk"
 ) -> tuple[Array, Array]:
     """Times (K,) and risks, or what `quantity` names, (n, lrs, K), n = 1 when exact; all lrs for the best."""
     found = []

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
-from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.units import LrUnit
 from ratelab.experiments.verdict import Relation, Status
 from ratelab.theory import averaging as _averaging
@@ -20,7 +19,9 @@ from ratelab.theory.rates import Rate
 from ratelab.theory.schedules import Schedule, facts
 
 if TYPE_CHECKING:
+    from ratelab.experiments.estimates import Estimate
     from ratelab.experiments.methods import Method
+    from ratelab.experiments.outcome import Row
     from ratelab.problems.networks import Network
     from ratelab.problems.problem import Objective
 
@@ -109,8 +110,9 @@ class FractionWorse:
 
 
 Number: TypeAlias = Level | Ratio | FractionWorse
-Measure: TypeAlias = Callable[[Any], float | Estimate]
-"""Of a figure: a number, known exactly or with its interval, of the figure's table."""
+Measure: TypeAlias = "Callable[[Any], float | Estimate | tuple[Row, ...]]"
+"""Of a figure's table: a number, known exactly or with its interval; or what became of a file's claim on it.
+"""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ratelab.experiments.claims import Outcome
     from ratelab.experiments.dialects import Training
     from ratelab.experiments.execute import Report
+    from ratelab.experiments.outcome import Outcome
     from ratelab.experiments.spec import Spec
     from ratelab.experiments.store import Store
     from ratelab.paper_figures.house.make import Style
@@ -848,13 +848,13 @@ def report(spec: "Spec", store: "Store", outcomes: "Sequence[Outcome]") -> None:
     columns = ["claim", "of", "number", "interval", "window", "claimed", "verdict", "expected"]
     table, reasons = [], []
     for number, outcome in enumerate(outcomes, 1):
-        claim, select = outcome.claim, outcome.claim.measured.select
+        claim = outcome.claim
         source = f" ({claim.source})" if claim.source else ""
         mark = "" if outcome.as_expected else ", NOT AS EXPECTED"
         reasons.append(f"{number}. {claim.sentence}{source}: **{outcome.status}**{mark}")
         for row in outcome.rows:
             named = [{axis: spec.label(getattr(side, axis)) for axis in _CURVE} for side in row.sides]
-            told = "".join(f" ({named[0][axis]})" for axis in _CURVE if getattr(select, axis) == "*")
+            told = "".join(f" ({named[0][axis]})" for axis in _CURVE if axis in outcome.each)
             differ = [axis for axis in _CURVE if named[0][axis] != named[-1][axis]]
             sides = (
                 ", ".join([*(names[axis] for axis in differ), f"lr {lr}"])

@@ -108,7 +108,7 @@ def written(folder: Path, text: str = FILE) -> Path:
 def test_open_and_closed_loops_share_a_file(tmp_path: Path) -> None:
     path, store = written(tmp_path), Store(tmp_path / "results")
     spec = load(path)
-    engines = [execute.engine(cell) for cell in cells(spec)]
+    engines = [cell.engine for cell in cells(spec)]
     assert engines == ["exact", "jump", "jump", "step", "step"]
     assert not execute.run(spec, path.read_text(encoding="utf-8"), store).failed
     results = Results(spec, store)
