@@ -162,7 +162,7 @@ class Claim:
     """
 
     sentence: str
-    measured: Decay | Number | Measure
+    measured: "Decay | Number | Measure"
     target: Target
     source: str = ""
     expect: Status = "supported"

@@ -76,10 +76,10 @@ def plot(spec: Spec, claim: Claim, row: Row, stem: Path, style: Style) -> list[P
     told = arguments(spec, claim, row)
     caption = "\n".join([*told["title"].splitlines()[1:], "", (__doc__ or "").strip()])
     drawing = Drawing(Path(__file__), draw, claim.sentence, caption, told)
-    return write(drawing, table(claim.target, row), stem, style)
+    return write(drawing, as_table(claim.target, row), stem, style)
 
 
-def table(target: Target, row: Row) -> Table:
+def as_table(target: Target, row: Row) -> Table:
     """A value at a time, or over one; low and high of an interval."""
     columns = ("what", "start", "end", "value", "low", "high")
     return table_of(dict(zip(columns, line, strict=True)) for line in _points(target, row))

@@ -245,7 +245,7 @@ def written(spec: Spec, folder: Path, make: Make) -> Results:
         times = np.array(cell.times, dtype=np.float64)
         made = {q: np.broadcast_to(make(q, times), shape).copy() for q in quantities(problem)}
         variables = {q: (dims, values) for q, values in made.items()}
-        axes = {name: list(getattr(cell, name + "s")) for name in ("schedule", "averaging")}
+        axes = {axis: list(map(repr, getattr(cell, f"{axis}s"))) for axis in ("schedule", "averaging")}
         coordinates = {**axes, "lr": list(cell.lr), "t": list(cell.times), "run": runs}
         store.write_cell(cell, xr.Dataset(variables, coordinates))
     return Results(spec, store)

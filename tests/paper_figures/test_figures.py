@@ -203,9 +203,7 @@ def test_its_script_draws_the_same_bytes_with_matplotlib_alone(
     "venue", ["icml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("siam", "jmlr", "slides"))]
 )
 @each_figure
-def test_layout(
-    name: str, venue: str, computed: Computed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_layout(name: str, venue: str, computed: Computed, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the widest and the narrowest page, the largest and the smallest font: panels hold data, texts stay
     inside and apart, legends stand beside the panels and say what a band is; LaTeX could set every text."""
     settings = venues.venue(venue).settings()
@@ -250,7 +248,7 @@ def _check_panels(figure: Figure) -> None:
 # What all figures share
 
 
-def test_drawing_leaves_no_trace_in_the_settings(computed: Computed, tmp_path: Path) -> None:
+def test_drawing_leaves_no_trace_in_the_settings(computed: Computed) -> None:
     before = dict(mpl.rcParams)
     with venues.printed(ICML):
         make.picture("d2l_sgd_paths").draw(computed("d2l_sgd_paths"))

@@ -64,7 +64,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, dict[str,
 
 
 def drawn(spec: Spec, claim: Claim, row: Row) -> Figure:
-    table = verdicts.table(claim.target, row)
+    table = verdicts.as_table(claim.target, row)
     with venues.printed(STYLE.settings):
         return verdicts.draw(table, **verdicts.arguments(spec, claim, row))
 
@@ -154,7 +154,7 @@ def test_what_is_drawn_is_the_fit(judged: tuple[Results, dict[str, Outcome]], na
 def test_a_wild_local_exponent_leaves_the_scale_alone(judged: tuple[Results, dict[str, Outcome]]) -> None:
     results, outcomes = judged
     claim, (row,) = outcomes["supported"].claim, outcomes["supported"].rows
-    table = verdicts.table(claim.target, row)
+    table = verdicts.as_table(claim.target, row)
     local = int(np.flatnonzero(table["what"] == "local")[0])
     table["value"][local] = 1e6
     figure = verdicts.draw(table, **verdicts.arguments(results.spec, claim, row))
