@@ -406,7 +406,7 @@ def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> _Read:
     """
     spec = results.spec
     horizon = claim.horizon or spec.longest
-    scale = 1 / row.problem.start_risk if claim.quantity == "risk/start" else 1.0
+    scale = 1 / row.problem.constants.start_risk if claim.quantity == "risk/start" else 1.0
     if row.lr == "tuned":
         end = horizon if claim.at is None else claim.at
         return _tuned(Path.of(spec, row, [end]), scale)
@@ -526,14 +526,18 @@ def _floor(spec: Spec, row: Selector, exact: bool) -> float:
     """The risk below which nothing more is known of this curve."""
     known = row.problem.minimum if is_network(row.problem) else None
     accuracy = 0.0 if known is None else known.accuracy
-    return estimates.risk_floor(row.problem.start_risk, accuracy, "float64" if exact else spec.dtype)
+    return estimates.risk_floor(
+        row.problem.constants.start_risk, accuracy, "float64" if exact else spec.dtype
+    )
 
 
 def _floor_of(spec: Spec, claim: Claim, row: Selector, exact: bool) -> float:
     """The floor of the quantity claimed; a loss or an error is no difference and has none."""
     if not claim.quantity.startswith("risk"):
         return 0.0
-    return _floor(spec, row, exact) / (row.problem.start_risk if claim.quantity == "risk/start" else 1.0)
+    return _floor(spec, row, exact) / (
+        row.problem.constants.start_risk if claim.quantity == "risk/start" else 1.0
+    )
 
 
 def _tail_index(row: Selector, claim: Claim) -> float:

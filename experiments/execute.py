@@ -196,12 +196,14 @@ def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
         for n, lr in enumerate(steps):
             if norms is not None:
                 squared = norms[0, n]
-            elif problem.gradient_bound is not None:
-                squared = np.full(horizon, problem.gradient_bound**2)
+            elif problem.constants.G is not None:
+                squared = np.full(horizon, problem.constants.G**2)
             else:
                 continue
             for a, averaging in enumerate(batch.averagings):
-                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, problem.distance, squared)
+                bound[s, n, a] = bound_curve(
+                    averaging, lr * shapes, batch.times, problem.constants.D, squared
+                )
     dims = ("schedule", "lr", "averaging", "t")
     named = {"exact": (dims, exact), "bound": (dims, bound)}
     return {name: value for name, value in named.items() if not np.isnan(value[1]).all()}

@@ -7,6 +7,7 @@ rate.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -21,35 +22,71 @@ from ratelab.theory.schedules import Schedule, multipliers
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Objective", "Problem", "critical_lr", "exact_risk", "gradient_norms", "risk_curve"]
+__all__ = ["Constants", "Objective", "Problem", "critical_lr", "exact_risk", "gradient_norms", "risk_curve"]
 
 Sample: TypeAlias = tuple[NDArray[np.floating[Any]], ...]
 """What the gradients of a batch of runs at consecutive updates need; arrays have shape (runs, updates, …)."""
 
 
+class PartialConstants(Protocol):
+    """The numbers of `Constants`, each None where it is not known or there is none.
+
+    A protocol, not that dataclass: a `Problem` knows all but G, so that who steps it asks for no None; of a
+    classifier some are missing, and others take a solver, so that each is found when it is asked for.
+    """
+
+    @property
+    def L(self) -> float | None: ...
+
+    @property
+    def mu(self) -> float | None: ...
+
+    @property
+    def G(self) -> float | None: ...
+
+    @property
+    def D(self) -> float | None: ...
+
+    @property
+    def start_risk(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What worst-case bounds and learning rates are made of.
+
+    L: the largest eigenvalue of the Hessian anywhere (smoothness).
+    mu: the smallest one (strong convexity, μ).
+    G: with E‖g‖² ≤ G² everywhere; None where there is none (a quadratic's gradient grows with ‖δ‖).
+    D: ‖x_0 − x*‖.
+    start_risk: f(x_0) − f*.
+    """
+
+    L: float
+    mu: float
+    G: float | None
+    D: float
+    start_risk: float
+
+
+def of_quadratic(eigenvalues: Array, start: Array) -> Constants:
+    """The constants of ½ Σ λ_i δ_i² from δ_0 = `start`, both of shape (d,)."""
+    return Constants(
+        L=float(eigenvalues.max()),
+        mu=float(eigenvalues.min()),
+        G=None,
+        D=float(np.linalg.norm(start)),
+        start_risk=float(0.5 * eigenvalues @ start**2),
+    )
+
+
 @runtime_checkable
 class Objective(Protocol):
-    """What a claim needs to know of a function f; None where it is not known, or there is no such number."""
+    """What a claim needs to know of a function f."""
 
     @property
-    def smoothness(self) -> float | None:
-        """L, the largest eigenvalue of the Hessian anywhere."""
-
-    @property
-    def strong_convexity(self) -> float | None:
-        """μ, the smallest eigenvalue of the Hessian anywhere."""
-
-    @property
-    def gradient_bound(self) -> float | None:
-        """G with E‖g‖² ≤ G² everywhere; None where there is none (a quadratic's gradient grows with ‖δ‖)."""
-
-    @property
-    def distance(self) -> float | None:
-        """D = ‖x_0 − x*‖."""
-
-    @property
-    def start_risk(self) -> float | None:
-        """f(x_0) − f*."""
+    def constants(self) -> PartialConstants:
+        """L, μ, G, D and f(x_0) − f*."""
 
     @property
     def law(self) -> Law | None:
@@ -61,16 +98,7 @@ class Problem(Objective, Protocol):
     """A convex f on R^d with minimiser x*, stepped one update at a time and seen from δ = x − x*."""
 
     @property
-    def smoothness(self) -> float: ...
-
-    @property
-    def strong_convexity(self) -> float: ...
-
-    @property
-    def distance(self) -> float: ...
-
-    @property
-    def start_risk(self) -> float: ...
+    def constants(self) -> Constants: ...
 
     @property
     def dim(self) -> int:

@@ -13,7 +13,7 @@ from annotated_types import Ge
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.data.minibatches import minibatches
-from ratelab.problems.problem import Sample
+from ratelab.problems.problem import Constants, Sample, of_quadratic
 from ratelab.problems.spectra import Spectrum
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.moments import MINIBATCH_DIM, Additive, LeastSquares, Minibatches
@@ -47,28 +47,12 @@ class StreamingLeastSquares:
         return self.spectrum.eigenvalues()
 
     @property
-    def smoothness(self) -> float:
-        return float(self.spectrum.eigenvalues().max())
-
-    @property
-    def strong_convexity(self) -> float:
-        return float(self.spectrum.eigenvalues().min())
-
-    @property
-    def gradient_bound(self) -> None:
-        return None
-
-    @property
     def start(self) -> Array:
         return np.full(self.dim, self.dim**-0.5)
 
     @property
-    def distance(self) -> float:
-        return float(np.linalg.norm(self.start))
-
-    @property
-    def start_risk(self) -> float:
-        return float(0.5 * self.spectrum.eigenvalues() @ self.start**2)
+    def constants(self) -> Constants:
+        return of_quadratic(self.eigenvalues, self.start)
 
     @property
     def law(self) -> LeastSquares:
@@ -139,30 +123,14 @@ class TableLeastSquares:
         return self._rows.eigenvalues
 
     @property
-    def smoothness(self) -> float:
-        return float(self._rows.eigenvalues.max())
-
-    @property
-    def strong_convexity(self) -> float:
-        return float(self._rows.eigenvalues.min())
-
-    @property
-    def gradient_bound(self) -> None:
-        return None
-
-    @property
     def start(self) -> Array:
         """δ_0 = x_0 − x* in the eigenbasis of the Hessian."""
         initial = np.zeros(self.dim) if self.initial is None else np.array(self.initial)
         return np.asarray((initial - self._rows.minimiser) @ self._rows.basis)
 
     @property
-    def distance(self) -> float:
-        return float(np.linalg.norm(self.start))
-
-    @property
-    def start_risk(self) -> float:
-        return float(0.5 * self._rows.eigenvalues @ self.start**2)
+    def constants(self) -> Constants:
+        return of_quadratic(self.eigenvalues, self.start)
 
     @property
     def minimum(self) -> float:

@@ -40,10 +40,11 @@ def test_a_table_is_seen_from_its_minimiser(name: str) -> None:
         return float(0.5 * np.mean((x @ w - y) ** 2))
 
     assert problem.minimum == pytest.approx(loss(best), rel=1e-12)
-    assert problem.start_risk == pytest.approx(loss(np.array(initial)) - loss(best), rel=1e-11)
-    assert problem.distance == pytest.approx(float(np.linalg.norm(np.array(initial) - best)), rel=1e-10)
-    assert problem.smoothness == pytest.approx(np.linalg.eigvalsh(x.T @ x / len(y)).max(), rel=1e-12)
-    assert TableLeastSquares(name).start_risk == pytest.approx(loss(np.zeros(d)) - loss(best), rel=1e-11)  # type: ignore[arg-type]
+    assert problem.constants.start_risk == pytest.approx(loss(np.array(initial)) - loss(best), rel=1e-11)
+    assert pytest.approx(float(np.linalg.norm(np.array(initial) - best)), rel=1e-10) == problem.constants.D
+    assert pytest.approx(np.linalg.eigvalsh(x.T @ x / len(y)).max(), rel=1e-12) == problem.constants.L
+    from_zero = TableLeastSquares(name)  # type: ignore[arg-type]
+    assert from_zero.constants.start_risk == pytest.approx(loss(np.zeros(d)) - loss(best), rel=1e-11)
 
 
 def test_streaming_samples_have_the_law_declared() -> None:
