@@ -21,8 +21,6 @@ from ratelab.experiments.spec import (
     Selector,
     Spec,
     counterpart,
-    has_risk,
-    is_network,
     minimum_runs,
     open_part,
     select,
@@ -139,7 +137,7 @@ def exit_code(judgements: Sequence[Judgement]) -> int:
 def check_engines(results: Results) -> None:
     """Compare the exact risk of every curve with its runs, at a level that holds for all of them together."""
     spec = results.spec
-    curves = [curve for curve in _computed(spec) if not is_network(curve.problem)]
+    curves = [curve for curve in _computed(spec) if not curve.problem.trained]
     tolerance = 1e-9 if spec.dtype == "float64" else 1e-3
     for curve in curves:
         exact = results.exact(curve)
@@ -417,7 +415,9 @@ def _final(results: Results, claim: Claim, row: Selector, exact: bool) -> _Read:
         return np.where(np.isnan(values), np.inf, values)
 
     if claim.quantity == "diverged":
-        found = np.isinf(end_of("risk" if has_risk(row.problem) else "train_loss")).astype(np.float64)
+        found = np.isinf(end_of("risk" if "risk" in row.problem.quantities else "train_loss")).astype(
+            np.float64
+        )
     elif claim.quantity == "risk/start":
         found = end_of("risk") * scale
     else:
@@ -524,7 +524,7 @@ def _lrs(spec: Spec, row: Selector) -> tuple[float, ...]:
 
 def _floor(spec: Spec, row: Selector, exact: bool) -> float:
     """The risk below which nothing more is known of this curve."""
-    known = row.problem.minimum if is_network(row.problem) else None
+    known = row.problem.minimum if row.problem.trained else None
     accuracy = 0.0 if known is None else known.accuracy
     return estimates.risk_floor(
         row.problem.constants.start_risk, accuracy, "float64" if exact else spec.dtype

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ratelab.experiments.execute import Engine, engine
-from ratelab.experiments.spec import Cell, is_network, quantities
+from ratelab.experiments.spec import Cell
 from ratelab.theory.moments import Minibatches
 from ratelab.theory.notation import parse
 
@@ -95,7 +95,7 @@ def cell_seconds(cell: Cell) -> float:
     """Seconds of one cell on one core, or of a network on all of them."""
     problem: Any = parse(cell.problem, "problem")
     method: Any = parse(cell.method, "method")
-    if is_network(problem):
+    if problem.trained:
         return CELL + _training_seconds(cell, problem)
     pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)
     d, T = int(problem.dim), cell.horizon
@@ -143,7 +143,7 @@ def memory(cell: Cell) -> int:
     """Bytes that a cell holds at its peak: multipliers, mixing weights, risks, states."""
     problem: Any = parse(cell.problem, "problem")
     schedules, averagings = len(cell.schedules), len(cell.averagings)
-    if is_network(problem):
+    if problem.trained:
         return _training_memory(cell, problem)
     numbers = schedules * (1 + averagings) * cell.horizon
     risks = schedules * len(cell.lr) * averagings * len(cell.times)
@@ -164,7 +164,7 @@ def _training_memory(cell: Cell, network: "Network") -> int:
     models = (cell.runs[1] - cell.runs[0]) * pairs
     updates = cell.horizon * (epoch(network) if cell.clock == "epoch" else 1)
     rows = sum(part.features.nbytes + part.labels.nbytes for part in network.parts().values())
-    kept = models * averagings * len(cell.times) * len(quantities(network))
+    kept = models * averagings * len(cell.times) * len(network.quantities)
     number = 8 if cell.dtype == "float64" else 4
     model = size(network) * (3 * number + 8 * averagings)
     states = max(model, min(GROUP, models * model))

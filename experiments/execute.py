@@ -34,7 +34,6 @@ from ratelab.experiments.spec import (
     cells,
     fill_catalogue,
     import_file,
-    is_network,
     open_part,
     resolved,
     schedule_kind,
@@ -121,7 +120,7 @@ def engine(cell: Cell) -> Engine:
     if cell.runs is None:
         return "exact"
     problem: Any = parse(cell.problem, "problem")
-    if is_network(problem):
+    if problem.trained:
         return "train"
     jumps = jump.can_jump(problem) and cell.dtype == "float64" and cell.feedback_every is None
     return "jump" if jumps else "step"

@@ -16,12 +16,13 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeGuard, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ratelab.experiments import estimates, evidence
+from ratelab.problems.problem import Losses, Objective
 from ratelab.theory import averaging as _averaging, moments
 from ratelab.theory.arrays import InputError, record_times
 from ratelab.theory.averaging import Averaging, StepWeighted
@@ -32,8 +33,6 @@ from ratelab.theory.schedules import Schedule, facts, multipliers
 
 if TYPE_CHECKING:
     from ratelab.experiments.methods import Method
-    from ratelab.problems.networks import Network
-    from ratelab.problems.problem import Objective
 
 __all__ = ["Claim", "Selector", "Spec", "load"]
 
@@ -52,17 +51,7 @@ Dtype: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
 Relation = Literal["at_most", "at_least", "equals"]
 Expectation = Literal["supported", "refuted", "undecided"]
 ClaimKind: TypeAlias = Literal["rate", "value", "ratio", "fraction"]
-Quantity: TypeAlias = Literal[
-    "risk",
-    "risk/start",
-    "train_loss",
-    "train_error",
-    "validation_loss",
-    "validation_error",
-    "test_loss",
-    "test_error",
-    "diverged",
-]
+Quantity: TypeAlias = Literal["risk", "risk/start", Losses, "diverged"]
 KINDS = {
     "problems": "problem",
     "methods": "method",
@@ -210,26 +199,6 @@ class Cell:
         return f"{self.problem}, {self.method}, {horizon}, {part}"
 
 
-def is_network(problem: "Objective") -> "TypeGuard[Network]":
-    """Whether a problem is trained. Its class is asked: isinstance would compute its properties, f* too."""
-    return hasattr(type(problem), "outputs")
-
-
-def has_risk(problem: "Objective") -> bool:
-    """Whether f − f* is computed: of every problem but the networks that are not strongly convex."""
-    return not is_network(problem) or bool(problem.constants.mu)
-
-
-def quantities(problem: "Objective") -> tuple[Quantity, ...]:
-    """What is kept of every run of a problem at the records."""
-    kept: tuple[Quantity, ...] = ("risk",) if has_risk(problem) else ()
-    if not is_network(problem):
-        return kept
-    if problem.data.validation:
-        kept += ("validation_loss", "validation_error")
-    return (*kept, "train_loss", "train_error", "test_loss", "test_error")
-
-
 def schedule_kind(text: str) -> Literal["schedule", "feedback"]:
     """Of which of the two kinds on the schedules axis a text is, by the name that it calls."""
     name = re.search(r"\w+", text)
@@ -284,7 +253,7 @@ def cells(spec: Spec) -> list[Cell]:
                 )
                 every = spec.feedback_every if closed else None
                 blocks = [(first, min(first + BLOCK, spec.runs)) for first in range(0, spec.runs, BLOCK)]
-                if not closed and not is_network(problem):  # of those, nothing exact is known
+                if not closed and not problem.trained:  # of those, nothing exact is known
                     found.append(exact)
                 found += [
                     replace(exact, runs=block, seed=spec.seed, dtype=spec.dtype, feedback_every=every)
@@ -311,7 +280,7 @@ def unit_of_lr(problem: "Objective", method: "Method", unit: LrUnit, horizon: in
     number = getattr(constants, constant)
     if number is None and constant == "G":
         why, use = ": the gradient of a quadratic grows with the distance", '"1/L", "critical" or "absolute"'
-        if is_network(problem):
+        if problem.trained:
             why, use = "", '"absolute"'
         raise InputError(
             f'lr_unit = "{unit}" needs a bound G on the gradient, and {problem!r} has none{why}; use {use}'
@@ -669,7 +638,7 @@ def _faults_of_values(spec: Spec, data: bool) -> list[str]:
     for problem in spec.problems:
         before = len(faults)
         faults += _faults_of_problem(spec, problem, data)
-        if len(faults) == before and (data or not is_network(problem)):
+        if len(faults) == before and (data or not problem.trained):
             for method in spec.methods:
                 _attempt(faults, f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
     for schedule, horizon in itertools.product(spec.schedules, spec.horizons):
@@ -690,7 +659,7 @@ def _faults_of_problem(spec: Spec, problem: "Objective", data: bool) -> list[str
     from ratelab.problems import networks
 
     faults: list[str] = []
-    if is_network(problem):
+    if problem.trained:
         for check in (networks.epoch, networks.size) if data else ():
             _attempt(faults, "problems", check, problem)
         return list(dict.fromkeys(faults))
@@ -886,7 +855,7 @@ def tuned_faults(spec: Spec, row: Selector, claim: Claim | None = None) -> Itera
 
 
 def _readable(problem: "Objective") -> tuple[Quantity, ...]:
-    return (*quantities(problem), *(("risk/start",) if has_risk(problem) else ()))
+    return (*problem.quantities, *(("risk/start",) if "risk" in problem.quantities else ()))
 
 
 def _no_quantity(claim: Claim, problem: "Objective") -> str:

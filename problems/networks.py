@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ratelab.problems import minima, philox
 from ratelab.problems.data.datasets import SIZES, load_labelled, validation_split
 from ratelab.problems.data.minibatches import updates_per_epoch
-from ratelab.problems.problem import Objective
+from ratelab.problems.problem import RISK_ALONE, Measure, Objective
 from ratelab.theory.arrays import Array, InputError, Integers
 from ratelab.theory.notation import value
 
@@ -183,6 +183,12 @@ def split(network: Network, x: "Tensor") -> "list[Tensor]":
     return [p.unflatten(-1, shape) for p, shape in zip(pieces, network.shapes, strict=True)]
 
 
+def losses_kept(data: Split) -> tuple[Measure, ...]:
+    """Losses and errors of the parts there are."""
+    validation: tuple[Measure, ...] = ("validation_loss", "validation_error") if data.validation else ()
+    return (*validation, "train_loss", "train_error", "test_loss", "test_error")
+
+
 # Linear classifiers
 
 
@@ -209,6 +215,8 @@ class LinearClassifier:
     bandwidth: Annotated[float, Gt(0.0)] = 5.0
     seed: Annotated[int, Ge(0)] = 0
     initial_scale: Amount = 0.0
+
+    trained = True
 
     def parts(self) -> dict[str, Part]:
         return _fourier_parts(self.data, self.random_features, self.bandwidth, self.seed)
@@ -245,6 +253,10 @@ class LinearClassifier:
     @property
     def law(self) -> None:
         return None
+
+    @property
+    def quantities(self) -> tuple[Measure, ...]:
+        return (*(RISK_ALONE if self.weight_decay else ()), *losses_kept(self.data))
 
     def start(self, key: int, runs: range) -> Array:
         return _dense_start(key, runs, self.sizes, self.initial_scale, "torch")
@@ -379,13 +391,13 @@ class MLP:
     def minimum(self) -> None:
         return None
 
-    @property
-    def constants(self) -> Unknown:
-        return Unknown()
+    law = minimum
+    constants = Unknown()
+    trained = True
 
     @property
-    def law(self) -> None:
-        return None
+    def quantities(self) -> tuple[Measure, ...]:
+        return losses_kept(self.data)
 
     def start(self, key: int, runs: range) -> Array:
         return _dense_start(key, runs, self.sizes, self.initial_scale, self.initial)
@@ -430,13 +442,13 @@ class LeNet:
     def minimum(self) -> None:
         return None
 
-    @property
-    def constants(self) -> Unknown:
-        return Unknown()
+    law = minimum
+    constants = Unknown()
+    trained = True
 
     @property
-    def law(self) -> None:
-        return None
+    def quantities(self) -> tuple[Measure, ...]:
+        return losses_kept(self.data)
 
     def start(self, key: int, runs: range) -> Array:
         fans = [25, 25, 150, 150, 400, 400, 120, 120, 84, 84]

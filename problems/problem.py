@@ -8,7 +8,7 @@ rate.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ __all__ = ["Constants", "Objective", "Problem", "critical_lr", "exact_risk", "gr
 
 Sample: TypeAlias = tuple[NDArray[np.floating[Any]], ...]
 """What the gradients of a batch of runs at consecutive updates need; arrays have shape (runs, updates, …)."""
+
+Losses: TypeAlias = Literal[
+    "train_loss", "train_error", "validation_loss", "validation_error", "test_loss", "test_error"
+]
+Measure: TypeAlias = Literal["risk", Losses]
+"""What may be kept of a run; losses and errors of the rows that are trained on, kept for validation, tested."""
+RISK_ALONE: Final[tuple[Measure, ...]] = ("risk",)
 
 
 class PartialConstants(Protocol):
@@ -91,6 +98,16 @@ class Objective(Protocol):
     @property
     def law(self) -> Law | None:
         """The exact law of the second moments under SGD and heavy ball; None where none is known."""
+
+    @property
+    def quantities(self) -> tuple[Measure, ...]:
+        """What is kept of every run at the records: the risk where f* is known, losses and errors of what is
+        trained."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a classifier trained on rows of data (a `Network`), with epochs and no exact law; or
+        else a `Problem`, stepped in δ."""
 
 
 @runtime_checkable

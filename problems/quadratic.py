@@ -10,7 +10,7 @@ import numpy as np
 
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian, Noise, NoNoise
-from ratelab.problems.problem import Constants, Sample, of_quadratic
+from ratelab.problems.problem import RISK_ALONE, Constants, Sample, of_quadratic
 from ratelab.problems.spectra import Spectrum
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.moments import Additive
@@ -41,6 +41,9 @@ class Quadratic:
                 f"Quadratic: initial has {len(self.initial)} numbers and the spectrum dimension {self.dim}; "
                 "give one per coordinate"
             )
+
+    quantities = RISK_ALONE
+    trained = False
 
     @property
     def dim(self) -> int:
@@ -115,6 +118,9 @@ class Rotated:
     def hessian(self) -> Array:
         u = self.rotation
         return np.asarray((u * self.quadratic.eigenvalues) @ u.T)
+
+    quantities = RISK_ALONE
+    trained = False
 
     @property
     def dim(self) -> int:

@@ -13,7 +13,7 @@ from annotated_types import Ge
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.data.minibatches import minibatches
-from ratelab.problems.problem import Constants, Sample, of_quadratic
+from ratelab.problems.problem import RISK_ALONE, Constants, Sample, of_quadratic
 from ratelab.problems.spectra import Spectrum
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.moments import MINIBATCH_DIM, Additive, LeastSquares, Minibatches
@@ -37,6 +37,9 @@ class StreamingLeastSquares:
     spectrum: Spectrum
     label_sd: Annotated[float, Ge(0.0)] = 1.0
     batch: Batch = 1
+
+    quantities = RISK_ALONE
+    trained = False
 
     @property
     def dim(self) -> int:
@@ -113,6 +116,9 @@ class TableLeastSquares:
     def full(self) -> bool:
         """Whether every update sees every row once: gradient descent."""
         return not self.replacement and self.batch == len(self._rows.residuals)
+
+    quantities = RISK_ALONE
+    trained = False
 
     @property
     def dim(self) -> int:

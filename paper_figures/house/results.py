@@ -18,7 +18,6 @@ from ratelab.experiments.spec import (
     KINDS,
     Quantity,
     Spec,
-    quantities,
     select,
 )
 from ratelab.experiments.store import Curve, Results
@@ -70,7 +69,7 @@ def save(results: Results, folder: Path, style: Style) -> list[Path]:
     spec = results.spec
     written = []
     for number, (problem, method) in enumerate(itertools.product(spec.problems, spec.methods), 1):
-        for quantity in quantities(problem):
+        for quantity in problem.quantities:
             chosen = Plot(y=quantity, where={"problem": problem, "method": method})
             stem = folder / f"{quantity.replace('/', '_over_')}-{number}"
             if quantity in DRAWN:
@@ -135,9 +134,9 @@ def table(results: Results, chosen: Plot) -> Iterator[tuple[object, ...]]:
     spec = results.spec
     axes = [values_of(spec, chosen, axis) for axis in AXES]
     for problem in axes[0]:
-        if chosen.y not in quantities(problem):
+        if chosen.y not in problem.quantities:
             raise InputError(
-                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(quantities(problem))}"
+                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(problem.quantities)}"
             )
     for problem, method, schedule, averaging, lr, horizon in itertools.product(*axes):
         curve = Curve(problem, method, schedule, averaging, lr, horizon)
@@ -178,7 +177,7 @@ def chosen(spec: Spec, x: str, y: str | None, by: str, compensate: float, where:
         raise InputError(f"--by {by} is unknown; allowed: {', '.join(AXES)}")
     if not np.isfinite(compensate):
         raise InputError(f"--compensate is {compensate}; give a finite power of {x}")
-    kept = {name: None for problem in spec.problems for name in quantities(problem)}
+    kept = {name: None for problem in spec.problems for name in problem.quantities}
     usual: Quantity = "risk" if "risk" in kept else "test_error"
     quantity = next((name for name in kept if name == (y or usual)), None)
     if quantity is None:

@@ -17,7 +17,7 @@ from ratelab.experiments.claims import Judgement
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import Fit
 from ratelab.experiments.methods import TorchMomentum
-from ratelab.experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
+from ratelab.experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, resolved
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style
@@ -122,9 +122,9 @@ def test_the_full_form_replaces_keys(tmp_path: Path) -> None:
 
 
 def test_quantities() -> None:
-    assert quantities(PERCEPTRON)[:2] == ("validation_loss", "validation_error")
-    assert "risk" not in quantities(PERCEPTRON)
-    assert quantities(CONVEX) == ("risk", "train_loss", "train_error", "test_loss", "test_error")
+    assert PERCEPTRON.quantities[:2] == ("validation_loss", "validation_error")
+    assert "risk" not in PERCEPTRON.quantities
+    assert CONVEX.quantities == ("risk", "train_loss", "train_error", "test_loss", "test_error")
 
 
 # What is refused
@@ -236,7 +236,7 @@ def written(spec: Spec, folder: Path, make: Make) -> Results:
         (problem,) = spec.problems
         dims = ("run", "schedule", "lr", "averaging", "t")
         times = np.array(cell.times, dtype=np.float64)
-        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in quantities(problem)}
+        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in problem.quantities}
         variables = {q: (dims, values) for q, values in made.items()}
         axes = {name: list(getattr(cell, name + "s")) for name in ("schedule", "averaging")}
         coordinates = {**axes, "lr": list(cell.lr), "t": list(cell.times), "run": runs}
@@ -461,7 +461,7 @@ def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
     written = plots.save(results, tmp_path, style)
     endings = ("pdf", "png", "py")
     drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in endings}
-    tables = {f"{name}-1.csv" for name in quantities(PERCEPTRON)}
+    tables = {f"{name}-1.csv" for name in PERCEPTRON.quantities}
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == drawn | tables
     with (tmp_path / "test_error-1.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
