@@ -111,7 +111,6 @@ def fewest(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
 def _risk(quadratic: Quadratic, schedule: Schedule, lrs: Array, records: Integers) -> Array:
     s = multipliers(schedule, int(records[-1]))[None]
     risk = exact_risk(quadratic, s, lrs, [np.ones_like(s)], records)
-    assert risk is not None
     return risk[0, :, 0]
 
 

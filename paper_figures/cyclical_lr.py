@@ -118,7 +118,6 @@ def _risk(problem: Problem, multipliers: Array, lrs: Array, records: Integers) -
     """(lrs, records)."""
     s = np.ascontiguousarray(multipliers)[None]
     risk = exact_risk(problem, s, lrs, [np.ones_like(s)], records)
-    assert risk is not None
     return np.asarray(risk[0, :, 0])
 
 

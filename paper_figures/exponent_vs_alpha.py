@@ -89,7 +89,6 @@ def data(full: bool = False, report: Report = quiet) -> Exponents:
         s = multipliers(InversePower(alpha), HORIZON)[None]
         mixings = [averaging(s[0])[None] for _, averaging in AVERAGINGS]
         risk = exact_risk(problem, s, np.array([lr]), mixings, times)
-        assert risk is not None
         settled[i, j] = mu * lr * np.cumsum(s)[times - 1][window(times)][0] >= SETTLED
         for a, predict in enumerate((rates.quadratic_last, rates.quadratic_averaged)):
             fit = exponent(times, risk[0, 0, a])

@@ -31,7 +31,7 @@ Losses: TypeAlias = Literal[
     "train_loss", "train_error", "validation_loss", "validation_error", "test_loss", "test_error"
 ]
 Measure: TypeAlias = Literal["risk", Losses]
-"""What may be kept of a run; losses and errors of the rows that are trained on, kept for validation, tested."""
+"""What may be kept of a run: its risk; losses and errors on the rows for training, validation and test."""
 RISK_ALONE: Final[tuple[Measure, ...]] = ("risk",)
 
 
@@ -145,18 +145,23 @@ def exact_risk(
     mixings: Sequence[Array],
     records: Integers,
     momentum: float = 0.0,
-) -> Array | None:
-    """E f(x̄_t) − f*, shape (S, n, A, K), as in `theory.moments.exact_risk`; None where no law is known."""
-    if problem.law is None:
-        return None
-    return moments.exact_risk(problem.law, multipliers, lrs, mixings, records, momentum)
+) -> Array:
+    """E f(x̄_t) − f*, shape (S, n, A, K), as in `theory.moments.exact_risk`.
+
+    InputError where the problem has no exact law; whoever may meet such a problem asks for `problem.law`.
+    """
+    return moments.exact_risk(_law(problem), multipliers, lrs, mixings, records, momentum)
 
 
-def gradient_norms(problem: Problem, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array | None:
-    """E‖g_t‖², shape (S, n, T), as in `theory.moments.gradient_norms`; None where no law is known."""
+def gradient_norms(problem: Problem, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array:
+    """E‖g_t‖², shape (S, n, T), as in `theory.moments.gradient_norms`; InputError as in `exact_risk`."""
+    return moments.gradient_norms(_law(problem), multipliers, lrs, momentum)
+
+
+def _law(problem: Problem) -> Law:
     if problem.law is None:
-        return None
-    return moments.gradient_norms(problem.law, multipliers, lrs, momentum)
+        raise InputError(f"{problem!r} has no exact law of the risk; run it by Monte Carlo instead")
+    return problem.law
 
 
 def critical_lr(problem: Problem, momentum: float = 0.0) -> float:
@@ -192,7 +197,4 @@ def risk_curve(
     times = record_times(horizon, records)
     shape = multipliers(schedule, horizon)[None]
     mixing = np.ones_like(shape) if averaging is None else averaging(shape[0])[None]
-    risk = exact_risk(problem, shape, np.array([lr]), [mixing], times, momentum)
-    if risk is None:
-        raise InputError(f"{problem!r} has no exact law of the risk; run it by Monte Carlo instead")
-    return times, risk[0, 0, 0]
+    return times, exact_risk(problem, shape, np.array([lr]), [mixing], times, momentum)[0, 0, 0]

@@ -80,7 +80,6 @@ def test_the_law_is_that_of_the_gradients(problem: Problem) -> None:
     """E‖g_0‖² at the start, and the eigenvalues and start of the law."""
     squares = np.sum(gradients(problem, problem.start) ** 2, axis=1)
     norms = gradient_norms(problem, np.ones((1, 1)), np.ones(1))
-    assert norms is not None
     agree(squares, float(norms[0, 0, 0]))
     assert problem.law is not None
     assert problem.law.eigenvalues.max() == problem.constants.L
@@ -106,14 +105,15 @@ def test_a_sample_depends_on_key_run_and_update_only(problem: Problem) -> None:
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 def test_exact_risk_starts_at_the_start(problem: Problem) -> None:
     ones = np.ones((1, 3))
-    risk = exact_risk(problem, ones, np.array([0.1]), [ones], np.array([0, 3]))
-    if risk is None:
-        assert problem.law is None
-        assert gradient_norms(problem, ones, np.ones(1)) is None
+    if problem.law is None:
+        with pytest.raises(InputError, match="no exact law"):
+            exact_risk(problem, ones, np.array([0.1]), [ones], np.array([0, 3]))
+        with pytest.raises(InputError, match="no exact law"):
+            gradient_norms(problem, ones, np.ones(1))
         with pytest.raises(InputError, match="is not known"):
             critical_lr(problem)
     else:
-        assert problem.law is not None
+        risk = exact_risk(problem, ones, np.array([0.1]), [ones], np.array([0, 3]))
         assert risk[0, 0, 0, 0] == pytest.approx(problem.constants.start_risk, rel=1e-12)
         assert critical_lr(problem) == moments.critical_lr(problem.law)
 

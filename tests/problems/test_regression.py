@@ -163,7 +163,6 @@ def test_the_line_notebook() -> None:
     assert cost[1] == pytest.approx(2.76, abs=5e-3)
     times, rows, lrs = np.arange(1002), multipliers[None], np.array([0.04])
     exact = exact_risk(problem, rows, lrs, [np.ones_like(rows)], times)
-    assert exact is not None
     np.testing.assert_allclose(2 * (exact[0, 0, 0] + problem.minimum), cost, rtol=1e-12)
     stepped = step.simulate(problem, SGD(), rows, lrs, [np.ones_like(rows)], times, KEY, range(2))
     for run in stepped[:, 0, 0, 0]:
