@@ -22,6 +22,7 @@ from ratelab.problems.data.datasets import load_labelled, validation_split
 from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
 from ratelab.problems.philox import stream_key
 from ratelab.problems.problem import Objective, Problem
+from ratelab.problems.regression import Rows
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.notation import catalogue, parse
 
@@ -96,7 +97,7 @@ def test_updates_per_epoch() -> None:
 def test_the_catalogue_is_covered() -> None:
     found = {name for name, cls in catalogue("problem").items() if cls.__module__ == networks.__name__}
     assert {type(network).__name__ for network in CLASSIFIERS} == found
-    assert catalogue("data") == {"Split": Split}
+    assert set(catalogue("data").values()) == {Split, Rows}
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
