@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ratelab.experiments.spec import Clock, Dtype, Spec, is_network
+from ratelab.experiments.spec import Clock, Dtype, Spec
 from ratelab.experiments.units import LrUnit
 from ratelab.problems.quadratic import Quadratic
 from ratelab.theory.averaging import Averaging
@@ -101,7 +101,7 @@ def cells(spec: Spec) -> list[Cell]:
                 engine="exact",
                 clock=spec.clock,
             )
-            if opened and not is_network(problem):  # of those, nothing exact is known
+            if opened and not problem.trained:  # of those, nothing exact is known
                 found.append(exact)
             if opened:
                 found += _runs(spec, replace(exact, engine=_engine(problem, spec.dtype)))
@@ -112,7 +112,7 @@ def cells(spec: Spec) -> list[Cell]:
                         exact,
                         schedules=tuple(dict.fromkeys(s for s, _ in closed)),
                         averagings=tuple(dict.fromkeys(a for _, a in closed)),
-                        engine="train" if is_network(problem) else "step",
+                        engine="train" if problem.trained else "step",
                         feedback_every=spec.feedback_every,
                     ),
                 )
@@ -121,7 +121,7 @@ def cells(spec: Spec) -> list[Cell]:
 
 def _engine(problem: "Objective", dtype: Dtype) -> Engine:
     """That of open loops."""
-    if is_network(problem):
+    if problem.trained:
         return "train"
     return "jump" if isinstance(problem, Quadratic) and problem.gaussian and dtype == "float64" else "step"
 

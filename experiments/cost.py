@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ratelab.experiments.cells import Cell, Engine
-from ratelab.experiments.spec import is_network, quantities
 from ratelab.theory.moments import Minibatches
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def seconds(todo: Sequence[Cell], workers: int) -> float:
 def cell_seconds(cell: Cell) -> float:
     """Seconds of one cell on one core, or of a network on all of them."""
     problem = cell.problem
-    if is_network(problem):
+    if problem.trained:
         return CELL + _training_seconds(cell, problem)
     pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)
     d, T = int(problem.dim), cell.horizon
@@ -141,7 +140,7 @@ def memory(cell: Cell) -> int:
     """Bytes that a cell holds at its peak: multipliers, mixing weights, risks, states."""
     problem = cell.problem
     schedules, averagings = len(cell.schedules), len(cell.averagings)
-    if is_network(problem):
+    if problem.trained:
         return _training_memory(cell, problem)
     numbers = schedules * (1 + averagings) * cell.horizon
     risks = schedules * len(cell.lr) * averagings * len(cell.times)
@@ -162,7 +161,7 @@ def _training_memory(cell: Cell, network: "Network") -> int:
     models = (cell.runs[1] - cell.runs[0]) * pairs
     updates = cell.horizon * (epoch(network) if cell.clock == "epoch" else 1)
     rows = sum(part.features.nbytes + part.labels.nbytes for part in network.parts().values())
-    kept = models * averagings * len(cell.times) * len(quantities(network))
+    kept = models * averagings * len(cell.times) * len(network.quantities)
     number = 8 if cell.dtype == "float64" else 4
     model = size(network) * (3 * number + 8 * averagings)
     states = max(model, min(GROUP, models * model))

@@ -161,25 +161,25 @@ def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
     from ratelab.problems.problem import exact_risk, gradient_norms
 
     problem, momentum, steps = batch.problem, batch.method.momentum, batch.steps
+    known, constants = problem.law is not None, problem.constants
     shape = (len(batch.schedules), len(steps), len(batch.averagings), len(batch.times))
     exact, bound = np.full(shape, np.nan), np.full(shape, np.nan)
     for s, schedule in enumerate(batch.schedules):
         shapes = multipliers(schedule, horizon)
         mixings = [averaging(shapes)[None] for averaging in batch.averagings]
-        risk = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)
-        exact[s] = np.nan if risk is None else risk[0]
+        if known:
+            exact[s] = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)[0]
         if momentum != 0:
             continue  # the bounds are those of the plain subgradient method
-        norms = gradient_norms(problem, shapes[None], steps)
+        if known:
+            squared = gradient_norms(problem, shapes[None], steps)[0]
+        elif constants.G is not None:
+            squared = np.full((len(steps), horizon), constants.G**2)
+        else:
+            continue
         for n, lr in enumerate(steps):
-            if norms is not None:
-                squared = norms[0, n]
-            elif problem.gradient_bound is not None:
-                squared = np.full(horizon, problem.gradient_bound**2)
-            else:
-                continue
             for a, averaging in enumerate(batch.averagings):
-                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, problem.distance, squared)
+                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, constants.D, squared[n])
     dims = ("schedule", "lr", "averaging", "t")
     named = {"exact": (dims, exact), "bound": (dims, bound)}
     return {name: value for name, value in named.items() if not np.isnan(value[1]).all()}

@@ -22,10 +22,7 @@ from ratelab.experiments.spec import (
     Selector,
     Spec,
     counterpart,
-    has_risk,
-    is_network,
     open_part,
-    quantities,
     select,
 )
 from ratelab.experiments.units import unit_of_lr
@@ -52,7 +49,7 @@ def faults_of_values(spec: Spec, data: bool) -> list[str]:
     for problem in spec.problems:
         before = len(faults)
         faults += _faults_of_problem(spec, problem, data)
-        if len(faults) == before and (data or not is_network(problem)):
+        if len(faults) == before and (data or not problem.trained):
             for method in spec.methods:
                 faults += refused(f"{problem!r}, {method!r}", unit_of_lr, problem, method, spec.lr_unit, 1)
     for schedule, horizon in itertools.product(spec.schedules, spec.horizons):
@@ -70,7 +67,7 @@ def faults_of_values(spec: Spec, data: bool) -> list[str]:
 def _faults_of_problem(spec: Spec, problem: "Objective", data: bool) -> list[str]:
     """What networks alone can, asked of another problem; of a network, whether there are data for it."""
     faults: list[str] = []
-    if is_network(problem):
+    if problem.trained:
         for check in (networks.epoch, networks.size) if data else ():
             faults += refused("problems", check, problem)
         return list(dict.fromkeys(faults))
@@ -139,7 +136,7 @@ def _selector_faults(spec: Spec, selector: Selector, place: str) -> Iterator[str
 def _row_faults(spec: Spec, measured: Decay | Number, row: Selector) -> Iterator[str]:
     """Whether this curve has what is claimed of it, records and runs enough to judge it by."""
     if isinstance(measured, Decay):
-        if not has_risk(row.problem):
+        if "risk" not in row.problem.quantities:
             yield _no_risk(row.problem)
             return
         if spec.clock == "epoch":
@@ -222,7 +219,7 @@ def minimum_runs(measured: Decay | Number) -> int:
 
 def readable(problem: "Objective") -> tuple[Quantity, ...]:
     """What can be claimed of a problem, besides that it diverged."""
-    return (*quantities(problem), *(("risk/start",) if has_risk(problem) else ()))
+    return (*problem.quantities, *(("risk/start",) if "risk" in problem.quantities else ()))
 
 
 def _there(problem: "Objective") -> str:

@@ -12,15 +12,7 @@ import xarray as xr
 from ratelab.experiments import estimates, evidence
 from ratelab.experiments.faults import is_exact, tuned_faults
 from ratelab.experiments.paths import OCTAVES, Path, tune
-from ratelab.experiments.spec import (
-    FractionWorse,
-    Number,
-    Quantity,
-    Selector,
-    Spec,
-    has_risk,
-    is_network,
-)
+from ratelab.experiments.spec import FractionWorse, Number, Quantity, Selector, Spec
 from ratelab.experiments.store import Curve
 from ratelab.problems.networks import rows_of
 from ratelab.problems.noise import StudentT
@@ -81,7 +73,7 @@ def final(results: Kept, measured: Number, row: Selector, exact: bool) -> Readin
     spec, quantity = results.spec, measured.quantity
     horizon = measured.horizon or spec.longest
     at = horizon if measured.at is None else measured.at
-    scale = 1 / row.problem.start_risk if quantity == "risk/start" else 1.0
+    scale = 1 / row.problem.constants.start_risk if quantity == "risk/start" else 1.0
     if row.lr == "tuned":
         read = _tuned(Path.of(spec, row, [at]), scale)
     else:
@@ -107,7 +99,9 @@ def _ends(results: Kept, measured: Number, row: Selector, horizon: int, exact: b
 
     quantity = measured.quantity
     if quantity == "diverged":
-        return np.isinf(end_of("risk" if has_risk(row.problem) else "train_loss")).astype(np.float64)
+        return np.isinf(end_of("risk" if "risk" in row.problem.quantities else "train_loss")).astype(
+            np.float64
+        )
     found = end_of(quantity.removesuffix("/start"))
     if isinstance(measured, FractionWorse) and quantity.endswith("_error"):
         found = np.where(np.isinf(end_of(quantity.replace("error", "loss"))), np.inf, found)
@@ -209,9 +203,11 @@ def _lrs(spec: Spec, row: Selector) -> tuple[float, ...]:
 
 def _risk_floor(spec: Spec, row: Selector, exact: bool) -> float:
     """The risk below which nothing more is known of this curve."""
-    known = row.problem.minimum if is_network(row.problem) else None
+    known = row.problem.minimum if row.problem.trained else None
     accuracy = 0.0 if known is None else known.accuracy
-    return estimates.risk_floor(row.problem.start_risk, accuracy, "float64" if exact else spec.dtype)
+    return estimates.risk_floor(
+        row.problem.constants.start_risk, accuracy, "float64" if exact else spec.dtype
+    )
 
 
 def _tail(row: Selector, quantity: Quantity) -> float:

@@ -7,10 +7,11 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ratelab.experiments.units import LrUnit
 from ratelab.experiments.verdict import Relation, Status
+from ratelab.problems.problem import Losses, Objective
 from ratelab.theory import averaging as _averaging
 from ratelab.theory.arrays import record_times
 from ratelab.theory.averaging import Averaging
@@ -22,24 +23,12 @@ if TYPE_CHECKING:
     from ratelab.experiments.estimates import Estimate
     from ratelab.experiments.methods import Method
     from ratelab.experiments.outcome import Row
-    from ratelab.problems.networks import Network
-    from ratelab.problems.problem import Objective
 
 __all__ = ["Claim", "Decay", "FractionWorse", "Level", "Ratio", "Selector", "Spec", "Target"]
 
 Clock: TypeAlias = Literal["update", "epoch"]
 Dtype: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
-Quantity: TypeAlias = Literal[
-    "risk",
-    "risk/start",
-    "train_loss",
-    "train_error",
-    "validation_loss",
-    "validation_error",
-    "test_loss",
-    "test_error",
-    "diverged",
-]
+Quantity: TypeAlias = Literal["risk", "risk/start", Losses, "diverged"]
 AXES = ("problem", "method", "schedule", "averaging")
 """Of values; lr and horizon are axes of numbers."""
 MAX_HORIZON = 10**9
@@ -283,23 +272,3 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     """The fields in which two resolved specs differ, of those that any number depends on."""
     keys = [k for k in {**new, **old} if k not in NOT_IN_KEYS]
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
-
-
-def is_network(problem: "Objective") -> "TypeGuard[Network]":
-    """Whether a problem is trained. Its class is asked: isinstance would compute its properties, f* too."""
-    return hasattr(type(problem), "outputs")
-
-
-def has_risk(problem: "Objective") -> bool:
-    """Whether f − f* is computed: of every problem but the networks that are not strongly convex."""
-    return not is_network(problem) or bool(problem.strong_convexity)
-
-
-def quantities(problem: "Objective") -> tuple[Quantity, ...]:
-    """What is kept of every run of a problem at the records."""
-    kept: tuple[Quantity, ...] = ("risk",) if has_risk(problem) else ()
-    if not is_network(problem):
-        return kept
-    if problem.data.validation:
-        kept += ("validation_loss", "validation_error")
-    return (*kept, "train_loss", "train_error", "test_loss", "test_error")

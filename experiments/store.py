@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xarray as xr
 
 from ratelab.experiments.cells import Cell, cells
-from ratelab.experiments.spec import Spec, changes, quantities, resolved
+from ratelab.experiments.spec import Spec, changes, resolved
 from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Results:
 
     def runs(self, curve: Curve, quantity: str = "risk") -> xr.DataArray:
         """f(x̄_t) − f* of every run, or another of its problem's `quantities`; dims (run, t)."""
-        kept = quantities(curve.problem)
+        kept = curve.problem.quantities
         if quantity not in kept:
             raise InputError(f"{curve.problem!r} has no {quantity}; ask for {' or '.join(kept)}")
         blocks = [self._select(cell, curve)[quantity] for cell in self._cells(curve) if cell.runs is not None]

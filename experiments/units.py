@@ -20,28 +20,29 @@ def unit_of_lr(problem: "Objective", method: "Method", unit: LrUnit, horizon: in
         return 1.0
     if unit == "critical":
         if problem.law is None:
-            smooth = problem.smoothness is not None
+            smooth = problem.constants.L is not None
             raise InputError(
                 f"the critical step of {problem!r} is not known; use "
                 + ('"1/L" or ' if smooth else "")
                 + '"absolute"'
             )
         return moments.critical_lr(problem.law, method.momentum)
-    constant = {"1/L": "smoothness", "1/mu": "strong_convexity"}.get(unit, "gradient_bound")
-    number = getattr(problem, constant)
-    if number is None and constant == "gradient_bound":
+    constants, of_f = problem.constants, {"1/L": ("L", "smoothness"), "1/mu": ("mu", "strong convexity")}
+    constant, words = of_f.get(unit, ("G", "gradient bound"))
+    number = getattr(constants, constant)
+    if number is None and constant == "G":
         why, use = ": the gradient of a quadratic grows with the distance", '"1/L", "critical" or "absolute"'
-        if hasattr(type(problem), "outputs"):
+        if problem.trained:
             why, use = "", '"absolute"'
         raise InputError(
             f'lr_unit = "{unit}" needs a bound G on the gradient, and {problem!r} has none{why}; use {use}'
         )
     if number is None or not 0 < number < np.inf:
         raise InputError(
-            f'lr_unit = "{unit}" needs {constant.replace("_", " ")} > 0, and {problem!r} has '
+            f'lr_unit = "{unit}" needs {words} > 0, and {problem!r} has '
             f'{"none" if number is None else number}; use "absolute"'
         )
-    if constant == "gradient_bound":
-        assert problem.distance is not None  # what knows G knows D
-        return problem.distance / float(number) / (1.0 if unit == "D/G" else horizon**0.5)
+    if constant == "G":
+        assert constants.D is not None  # what knows G knows D
+        return constants.D / float(number) / (1.0 if unit == "D/G" else horizon**0.5)
     return 1 / float(number)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.spec import Decay, Quantity, Spec, quantities, select
+from ratelab.experiments.spec import Decay, Quantity, Spec, select
 from ratelab.experiments.store import Curve, Results
 from ratelab.paper_figures.house import curves, venues
 from ratelab.paper_figures.house.make import Drawing, Png, Style, show, write
@@ -62,7 +62,7 @@ def save(results: Results, folder: Path, style: Style) -> list[Path]:
     spec = results.spec
     written = []
     for number, (problem, method) in enumerate(itertools.product(spec.problems, spec.methods), 1):
-        for quantity in quantities(problem):
+        for quantity in problem.quantities:
             chosen = Plot(y=quantity, where={"problem": problem, "method": method})
             stem = folder / f"{quantity.replace('/', '_over_')}-{number}"
             if quantity in DRAWN:
@@ -126,9 +126,9 @@ def table(results: Results, chosen: Plot) -> Table:
     spec = results.spec
     axes = [values_of(spec, chosen, axis) for axis in AXES]
     for problem in axes[0]:
-        if chosen.y not in quantities(problem):
+        if chosen.y not in problem.quantities:
             raise InputError(
-                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(quantities(problem))}"
+                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(problem.quantities)}"
             )
     lines: list[dict[str, object]] = []
     for values in itertools.product(*axes):
@@ -172,7 +172,7 @@ def chosen(spec: Spec, x: str, y: str | None, by: str, compensate: float, where:
         raise InputError(f"--by {by} is unknown; allowed: {', '.join(AXES)}")
     if not np.isfinite(compensate):
         raise InputError(f"--compensate is {compensate}; give a finite power of {x}")
-    kept = {name: None for problem in spec.problems for name in quantities(problem)}
+    kept = {name: None for problem in spec.problems for name in problem.quantities}
     usual: Quantity = "risk" if "risk" in kept else "test_error"
     quantity = next((name for name in kept if name == (y or usual)), None)
     if quantity is None:

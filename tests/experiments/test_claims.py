@@ -250,7 +250,7 @@ def test_ratios_and_values_exactly(exact: Results) -> None:
         for schedule in (C_SQRT_T, CONSTANT)
     )
     expected = [a / b for a, b in zip(decayed, constant, strict=True)]
-    expected += [*decayed, *(b / QUADRATIC.start_risk for b in constant)]
+    expected += [*decayed, *(b / QUADRATIC.constants.start_risk for b in constant)]
     for number, estimate in zip(expected, evidences(found), strict=True):
         assert isinstance(estimate, Estimate)
         assert estimate.exact
@@ -311,7 +311,7 @@ def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     times = sampled_runs(sampled, CONSTANT, 0.03, ENDS[-1])["t"].values
     along = all_lrs(CONSTANT, ENDS[-1])
     over = np.stack([all_lrs(Linear(), horizon)[..., -1] for horizon in ENDS], axis=-1)
-    middle = all_lrs(CONSTANT, ENDS[4])[..., -1:] / LINE.start_risk
+    middle = all_lrs(CONSTANT, ENDS[4])[..., -1:] / LINE.constants.start_risk
     assert along[:64, :, -1].mean(axis=0).argmin() == 1
     expected = []
     for chosen in (lambda risks: risks[:, 0], held_out):

@@ -76,7 +76,7 @@ def by_hand(
 @pytest.mark.parametrize("method", [SGD(), HeavyBall(0.5)], ids=repr)
 @pytest.mark.parametrize("problem", [QUADRATIC, TableLeastSquares("diabetes", batch=8)], ids=repr)
 def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> None:
-    times, lrs, runs = np.array([0, 1, 60, 150]), np.array([0.1, 0.3]) / problem.smoothness, range(3, 6)
+    times, lrs, runs = np.array([0, 1, 60, 150]), np.array([0.1, 0.3]) / problem.constants.L, range(3, 6)
     multipliers = np.stack([rule.schedule(150) for rule in RULES])
     averagings: list[Averaging] = [Last(), Uniform()]
     mixings = [np.stack([averaging(row) for row in multipliers]) for averaging in averagings]

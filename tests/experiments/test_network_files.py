@@ -22,7 +22,7 @@ from ratelab.experiments.faults import claim_faults
 from ratelab.experiments.file import load
 from ratelab.experiments.methods import SGD, TorchMomentum
 from ratelab.experiments.outcome import Outcome
-from ratelab.experiments.spec import Claim, FractionWorse, Selector, Spec, quantities, resolved
+from ratelab.experiments.spec import Claim, FractionWorse, Selector, Spec, resolved
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style
@@ -129,9 +129,9 @@ def test_the_full_form_replaces_keys(tmp_path: Path) -> None:
 
 
 def test_quantities() -> None:
-    assert quantities(PERCEPTRON)[:2] == ("validation_loss", "validation_error")
-    assert "risk" not in quantities(PERCEPTRON)
-    assert quantities(CONVEX) == ("risk", "train_loss", "train_error", "test_loss", "test_error")
+    assert PERCEPTRON.quantities[:2] == ("validation_loss", "validation_error")
+    assert "risk" not in PERCEPTRON.quantities
+    assert CONVEX.quantities == ("risk", "train_loss", "train_error", "test_loss", "test_error")
 
 
 # What is refused
@@ -243,7 +243,7 @@ def written(spec: Spec, folder: Path, make: Make) -> Results:
         (problem,) = spec.problems
         dims = ("run", "schedule", "lr", "averaging", "t")
         times = np.array(cell.times, dtype=np.float64)
-        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in quantities(problem)}
+        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in problem.quantities}
         variables = {q: (dims, values) for q, values in made.items()}
         axes = {axis: list(map(repr, getattr(cell, f"{axis}s"))) for axis in ("schedule", "averaging")}
         coordinates = {**axes, "lr": list(cell.lr), "t": list(cell.times), "run": runs}
@@ -466,7 +466,7 @@ def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
     written = plots.save(results, tmp_path, style)
     endings = ("pdf", "png", "py")
     drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in endings}
-    tables = {f"{name}-1.csv" for name in quantities(PERCEPTRON)}
+    tables = {f"{name}-1.csv" for name in PERCEPTRON.quantities}
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == drawn | tables
     with (tmp_path / "test_error-1.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))

@@ -47,7 +47,7 @@ def test_runs_come_back_in_order_with_their_times(results: Results) -> None:
     assert data.dims == ("run", "t")
     assert data["run"].values.tolist() == list(range(70))
     assert (data["t"].values[0], data["t"].values[-1]) == (0, 200)
-    np.testing.assert_allclose(data.sel(t=0), PROBLEM.start_risk)
+    np.testing.assert_allclose(data.sel(t=0), PROBLEM.constants.start_risk)
 
 
 def test_an_anytime_curve_is_the_beginning_of_the_longest(results: Results) -> None:
