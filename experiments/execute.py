@@ -300,6 +300,28 @@ def _work(
     return time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The cells of an experiment, and those that its folder lacks or holds damaged."""
+
+    spec: Spec
+    store: Store
+    cells: tuple[Cell, ...]
+    todo: tuple[Cell, ...]
+
+
+def plan(spec: Spec, store: Store, update: bool = False) -> Plan:
+    """What is to be computed; each cell that is there is read to its end.
+
+    InputError where the folder holds another experiment's results, unless `update`: then what matches is kept
+    and what is missing is computed.
+    """
+    if not update:
+        store.refuse_changes(spec)
+    every = cells(spec)
+    return Plan(spec, store, tuple(every), tuple(cell for cell in every if not store.readable(cell)))
+
+
 def run(
     spec: Spec,
     text: str,
@@ -309,20 +331,25 @@ def run(
     report: Report | None = None,
     device: str = "cpu",
 ) -> Outcome:
-    """Compute what is missing of an experiment. `text` is the file's own, kept beside the results.
+    """Compute what is missing of an experiment: `plan`, carried out."""
+    return carry_out(plan(spec, store, update), text, workers, report, device)
 
-    Networks are trained on `device`. InputError where the folder holds another experiment's results, unless
-    `update`: then what matches is kept, what is missing is computed, and nothing is deleted. A cell that
-    fails is noted and stops no other.
+
+def carry_out(
+    planned: Plan, text: str, workers: int = 1, report: Report | None = None, device: str = "cpu"
+) -> Outcome:
+    """Compute what is to do. `text` is the file's own, kept beside the results.
+
+    Networks are trained on `device`. Nothing is deleted, and what is damaged is set aside. A cell that fails
+    is noted and stops no other.
     """
-    if not update:
-        store.refuse_changes(spec)
+    spec, store, every, todo = planned.spec, planned.store, planned.cells, planned.todo
     before = store.manifest()
-    every = cells(spec)
-    todo = [cell for cell in every if not store.whole(cell)]
     if todo:
         check_device(device, spec.dtype)
     store.prepare()
+    for cell in todo:
+        store.set_aside(cell)
     notes: dict[str, Any] = {c.key: before.get("cells", {}).get(c.key, {"cell": c.name}) for c in every}
     manifest = _manifest(spec, device) | {
         "workers": workers,

@@ -134,14 +134,11 @@ class Store:
             )
         return found
 
-    def whole(self, cell: Cell) -> bool:
-        """Whether the cell is there and can be read to the end; a damaged file is renamed *.corrupt."""
+    def set_aside(self, cell: Cell) -> None:
+        """Rename the file of a cell, where there is one, to *.corrupt."""
         path = self.cell_file(cell)
-        if self.readable(cell):
-            return True
         if path.exists():
             path.replace(path.with_suffix(".nc.corrupt"))
-        return False
 
     def readable(self, cell: Cell) -> bool:
         """Whether the cell is there and can be read to the end."""

@@ -15,8 +15,8 @@ from ratelab.experiments import execute
 from ratelab.experiments.claims import outcome
 from ratelab.experiments.file import load
 from ratelab.experiments.outcome import Row
-from ratelab.experiments.spec import AXES, Claim, Spec
-from ratelab.experiments.store import Curve, Results, Store, missing
+from ratelab.experiments.spec import Claim, Spec
+from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house.about import Report, quiet
 from ratelab.paper_figures.house.table import Table
 from ratelab.theory import cache
@@ -45,11 +45,12 @@ def study(
     if change is not None:
         spec = change(spec)
     store = Store(cache.folder("studies") / (name + ("-full" if full else "")))
-    workers = execute.default_workers(missing(spec, store))
-    outcome = execute.run(spec, file.read_text("utf-8"), store, workers, update=True, report=report)
-    if outcome.failed:
-        cell, error = next(iter(outcome.failed.items()))
-        raise InputError(f"{len(outcome.failed)} cells of {file.name} failed; {cell}: {error}")
+    planned = execute.plan(spec, store, update=True)
+    workers = execute.default_workers(planned.todo)
+    done = execute.carry_out(planned, file.read_text("utf-8"), workers, report)
+    if done.failed:
+        cell, error = next(iter(done.failed.items()))
+        raise InputError(f"{len(done.failed)} cells of {file.name} failed; {cell}: {error}")
     return Results(spec, store)
 
 
@@ -69,11 +70,12 @@ class Shown:
 
     def runs(self, curve: Curve, quantity: str = "risk") -> xr.DataArray:
         """A quantity of every seed, dims (run, t)."""
-        part = self.table
-        for axis in (*AXES, "lr"):
-            value = getattr(curve, axis)
+        part = self.table.where("schedule", repr(curve.schedule))
+        for axis in ("problem", "method", "averaging"):
             if axis in part.columns:
-                part = part.where(axis, value if axis == "lr" else repr(value))
+                part = part.where(axis, self.spec.label(getattr(curve, axis)))
+        if "lr" in part.columns:
+            part = part.where("lr", curve.lr)
         t, values = part.runs(quantity)
         found = xr.DataArray(values, dims=("run", "t"), coords={"t": t.astype(int)})
         return found.sel(t=found["t"] <= curve.horizon)

@@ -22,7 +22,7 @@ from ratelab.experiments.faults import claim_faults
 from ratelab.experiments.file import load
 from ratelab.experiments.methods import SGD, TorchMomentum
 from ratelab.experiments.outcome import Outcome
-from ratelab.experiments.spec import Claim, FractionWorse, Selector, Spec, resolved
+from ratelab.experiments.spec import Claim, FractionWorse, Selector, Spec, Target, resolved
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style
@@ -116,6 +116,39 @@ def test_keys_are_those_of_before_there_were_epochs() -> None:
     )
     assert cell.key == "22e391a655b554a176bd5e32"
     assert replace(cell, feedback_every=5, runs=(0, 64), seed=3).key == "d0d661cfbc2a4cda590877c2"
+
+
+OVERRIDDEN = FILE.replace("value = 0.5", "value = 0.5\nfull = {value = 0.25, expect = 'undecided'}")
+
+
+def test_a_claim_is_another_one_at_full_size(tmp_path: Path) -> None:
+    (quick,), (full,) = (loaded(tmp_path, OVERRIDDEN, full=form).claims for form in (False, True))
+    assert quick == loaded(tmp_path).claims[0]
+    assert full == replace(quick, target=Target(0.25, quick.target.relation), expect="undecided")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("value = 0.25", "value = 'x'"), "claims[1].full.value = 'x' must be a valid number"),
+        (("value = 0.25", "vlaue = 0.25"), "unknown key claims[1].full.vlaue; did you mean value?"),
+        (
+            ("value = 0.25", "value = 1.25"),
+            "full.claims[1].value = 1.25: a fraction of the runs lies in [0, 1]",
+        ),
+        (("[full]\nruns = 16", ""), "claims[1].full is for --full; add a table [full], or remove it"),
+        (
+            ("runs = 16", "runs = 16\n[[full.claims]]\nsentence = 'x'\nrate = '1/t'"),
+            "claims[1].full changes nothing: full.claims replaces all claims; keep one of them",
+        ),
+    ],
+)
+def test_what_is_wrong_with_it_is_told(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    text = OVERRIDDEN.replace(*change)
+    assert text != OVERRIDDEN
+    with pytest.raises(InputError) as refused:
+        loaded(tmp_path, text)
+    assert told in str(refused.value)
 
 
 def test_the_full_form_replaces_keys(tmp_path: Path) -> None:
