@@ -37,14 +37,13 @@ from ratelab.experiments.spec import (
     is_network,
     open_part,
     resolved,
-    schedule_kind,
     unit_of_lr,
 )
 from ratelab.experiments.store import Store
 from ratelab.theory.arrays import Array, InputError, Integers
 from ratelab.theory.averaging import Averaging, Last, StepWeighted, Uniform
 from ratelab.theory.bounds import average_curve, omega_curve
-from ratelab.theory.notation import parse
+from ratelab.theory.notation import parse, schedule_kind
 from ratelab.theory.schedules import multipliers
 
 if TYPE_CHECKING:

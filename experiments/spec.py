@@ -26,7 +26,7 @@ from ratelab.theory import averaging as _averaging, moments
 from ratelab.theory.arrays import InputError, record_times
 from ratelab.theory.averaging import Averaging, StepWeighted
 from ratelab.theory.feedback import Feedback
-from ratelab.theory.notation import catalogue, expand, parse
+from ratelab.theory.notation import expand, parse, schedule_kind
 from ratelab.theory.rates import Rate
 from ratelab.theory.schedules import Schedule, facts, multipliers
 
@@ -228,12 +228,6 @@ def quantities(problem: "Objective") -> tuple[Quantity, ...]:
     if problem.data.validation:
         kept += ("validation_loss", "validation_error")
     return (*kept, "train_loss", "train_error", "test_loss", "test_error")
-
-
-def schedule_kind(text: str) -> Literal["schedule", "feedback"]:
-    """Of which of the two kinds on the schedules axis a text is, by the name that it calls."""
-    name = re.search(r"\w+", text)
-    return "feedback" if name is not None and name[0] in catalogue("feedback") else "schedule"
 
 
 def open_part(schedule: Schedule | Feedback) -> Schedule:

@@ -900,8 +900,8 @@ def use_data(folder: Path | None) -> None:
 
 def previewed(schedule: str, imports: Sequence[Path]) -> "list[tuple[str, Schedule | Feedback]]":
     """(legend, schedule) of a text in the notation, or of an experiment file."""
-    from ratelab.experiments.spec import import_file, schedule_kind, schedules_of
-    from ratelab.theory.notation import expand
+    from ratelab.experiments.spec import import_file, schedules_of
+    from ratelab.theory.notation import expand, schedule_kind
 
     for path in imports:
         import_file(path)
