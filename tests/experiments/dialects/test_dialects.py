@@ -11,26 +11,24 @@ from strategies import existing, values
 from ratelab.experiments import dialects
 from ratelab.experiments.dialects import (
     DIALECTS,
-    REQUIRED,
     DialectError,
     Training,
-    Word,
-    bound,
-    call,
     read,
     until,
     write,
 )
+from ratelab.experiments.dialects._words import REQUIRED, bound, call
 from ratelab.theory.arrays import InputError
 from ratelab.theory.combine import Warmup
 from ratelab.theory.cycles import CosineWave
 from ratelab.theory.feedback import ReduceLROnPlateau
+from ratelab.theory.reading import Word
 from ratelab.theory.schedules import Cosine, Linear, Schedule
 
 
-def test_every_file_called_dialect_is_a_dialect() -> None:
+def test_every_file_without_an_underscore_is_a_dialect() -> None:
     folder = Path(dialects.__file__).parent
-    assert set(DIALECTS) == {path.stem.removeprefix("dialect_") for path in folder.glob("dialect_*.py")}
+    assert set(DIALECTS) == {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
     assert {"ratelab", "torch"} <= set(DIALECTS)
 
 
