@@ -19,7 +19,6 @@ from ratelab.experiments.dialects import DialectError, Training, transformers
 from ratelab.experiments.dialects._words import REQUIRED, bound, call, needed, number, whole
 from ratelab.experiments.dialects.transformers import PEERS, Named, text
 from ratelab.theory.combine import Scaled, Then
-from ratelab.theory.reading import Word
 from ratelab.theory.schedules import Constant, MultiStep, Piecewise, Schedule, Step
 
 MAX_RULES: Final = 1000
@@ -73,8 +72,7 @@ def read(
         return _built(key, a, transformers.lr_of(a, lr), horizon)
     a = bound(name, given, GET_SCHEDULER)
     key = transformers.key_of(a["name"], PARAMETERS, "diffusers")
-    N = a["num_training_steps"]
-    N = horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N, least=0)
+    N = transformers.updates_in(a["num_training_steps"], horizon)
     passed = {entry: N if entry == "num_training_steps" else a[entry] for entry in _USED[key]}
     if passed.get("num_warmup_steps", 0) is None:
         raise DialectError(f"{key} needs num_warmup_steps; write it, 0 for none")

@@ -539,54 +539,67 @@ def _length(name: str, a: Arguments) -> int | None:
 
 def _created(a: Arguments, every: int) -> tuple[str, dict[str, Any], int | None] | None:
     """create_scheduler_v2: the class, its arguments and the length of the training, in the class's counts."""
-    sched, prefix = a["sched"], bool(a["warmup_prefix"])
+    sched = a["sched"]
     if sched == "none":
         return None
     if sched not in _CLASSES:
         raise DialectError(f"timm's create_scheduler_v2 has no sched={sched!r}; known: {', '.join(_CLASSES)}")
     if a["noise"] is not None:
         _quiet({"noise_range_t": a["noise"]})
-    per_epoch = bool(a["step_on_epochs"])
-    if not per_epoch and not a["updates_per_epoch"]:
+    if not a["step_on_epochs"] and not a["updates_per_epoch"]:
         raise DialectError("step_on_epochs=False needs updates_per_epoch")
-    unit = 1 if per_epoch else every
+    unit = 1 if a["step_on_epochs"] else every
     name = _CLASSES[sched]
-    N, W = a["num_epochs"] * unit, a["warmup_epochs"] * unit
-    made = {**SIGNATURES[name], "warmup_t": W, "warmup_lr_init": a["warmup_lr"]}
-    if name != "PlateauLRScheduler":
-        made["t_in_epochs"] = per_epoch
-    if "warmup_prefix" in made:
-        made["warmup_prefix"] = prefix
-    if "lr_min" in made:
-        made["lr_min"] = a["min_lr"]
-    if "cycle_mul" in made:
-        made |= {key: a[key] for key in ("cycle_mul", "cycle_decay", "cycle_limit")} | {"t_initial": N}
-    if "k_decay" in made:
-        made["k_decay"] = a["k_decay"]
-    match sched:
+    made = {**SIGNATURES[name], **_created_shared(a, unit, SIGNATURES[name]), **_created_own(a, unit)}
+    return name, made, _created_length(name, made, a, unit)
+
+
+def _created_shared(a: Arguments, unit: int, known: Arguments) -> dict[str, Any]:
+    """The arguments that the factory hands to every class that knows them."""
+    shared = {
+        "t_initial": a["num_epochs"] * unit,
+        "lr_min": a["min_lr"],
+        "warmup_t": a["warmup_epochs"] * unit,
+        "warmup_lr_init": a["warmup_lr"],
+        "warmup_prefix": bool(a["warmup_prefix"]),
+        "t_in_epochs": bool(a["step_on_epochs"]),
+    }
+    shared |= {key: a[key] for key in ("cycle_mul", "cycle_decay", "cycle_limit", "k_decay")}
+    return {key: member for key, member in shared.items() if key in known}
+
+
+def _created_own(a: Arguments, unit: int) -> dict[str, Any]:
+    """The arguments of one class only."""
+    match a["sched"]:
         case "poly":
-            made["power"] = a["decay_rate"]
+            return {"power": a["decay_rate"]}
         case "step":
-            made |= {"decay_t": (90 if a["decay_epochs"] is None else a["decay_epochs"]) * unit}
-            made["decay_rate"] = a["decay_rate"]
+            length = (90 if a["decay_epochs"] is None else a["decay_epochs"]) * unit
+            return {"decay_t": length, "decay_rate": a["decay_rate"]}
         case "constant":
-            made |= {"decay_t": 1, "decay_rate": 1.0}
+            return {"decay_t": 1, "decay_rate": 1.0}
         case "multistep":
-            made |= {"decay_t": [m * unit for m in a["decay_milestones"]], "decay_rate": a["decay_rate"]}
+            return {"decay_t": [m * unit for m in a["decay_milestones"]], "decay_rate": a["decay_rate"]}
+        case "plateau" if not a["step_on_epochs"]:
+            raise DialectError("timm's plateau steps per epoch only; leave step_on_epochs at True")
         case "plateau":
-            if not per_epoch:
-                raise DialectError("timm's plateau steps per epoch only; leave step_on_epochs at True")
-            made |= {"decay_rate": a["decay_rate"], "patience_t": a["patience_epochs"]}
-            made["mode"] = a["plateau_mode"]
+            patience, mode = a["patience_epochs"], a["plateau_mode"]
+            return {"decay_rate": a["decay_rate"], "patience_t": patience, "mode": mode}
         case "wsd" | "rsqrt":
-            made |= _created_wsd(a, N if prefix else N - W, unit)
+            return _created_wsd(a, unit)
+    return {}
+
+
+def _created_length(name: str, made: Arguments, a: Arguments, unit: int) -> int:
+    """The length of the training: a cycle's and the epochs that the factory adds, or just the epochs."""
     if "t_initial" in made:
-        length = _length(name, made)
-        return name, made, (length or 0) + _whole("cooldown_epochs", a["cooldown_epochs"], 0) * unit
-    return name, made, _whole("num_epochs", N + (W if prefix else 0), 0)
+        return (_length(name, made) or 0) + _whole("cooldown_epochs", a["cooldown_epochs"], 0) * unit
+    counts = a["num_epochs"] * unit + (a["warmup_epochs"] * unit if a["warmup_prefix"] else 0)
+    return _whole("num_epochs", counts, 0)
 
 
-def _created_wsd(a: Arguments, length: int, unit: int) -> dict[str, Any]:
+def _created_wsd(a: Arguments, unit: int) -> dict[str, Any]:
+    length = a["num_epochs"] * unit - (0 if a["warmup_prefix"] else a["warmup_epochs"] * unit)
     decay = 0.2 if a["decay_epochs"] is None else a["decay_epochs"]
     timescale = a["stable_timescale"]
     rsqrt = a["sched"] == "rsqrt"

@@ -359,7 +359,7 @@ def _from_name(
     extra = {} if extra is None else extra
     if not isinstance(extra, dict) or not all(isinstance(entry, str) for entry in extra):
         raise DialectError(f"the schedule's own arguments are {extra!r}; write a dict with names as keys")
-    N = horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N, least=0)
+    N = updates_in(N, horizon)
     lost = {"num_warmup_steps"} if W and "num_warmup_steps" not in parameters else set()
     if key in ("constant", "constant_with_warmup"):
         lost, extra = lost | set(extra), {}
@@ -384,48 +384,70 @@ def built(key: str, a: Mapping[str, Any], lr: float | None, horizon: int | None)
     if key in ("reduce_lr_on_plateau", "greedy"):
         return Training(_unit(lr, key), _rule(key, a, _unit(lr, key)), horizon)
     W, N = whole("num_warmup_steps", a.get("num_warmup_steps", 0), least=0), a.get("num_training_steps")
-    N = horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N, least=0)
-    cycles = number("num_cycles", a.get("num_cycles", 0.5))
-    notes = [_FROM_ZERO] if W else []
-    schedule: Schedule
-    match key:
-        case "constant" | "constant_with_warmup":
-            schedule = _warmed(Constant(), W)
-        case "inverse_sqrt":
-            scale = W or 10_000 if a["timescale"] is None else number("timescale", a["timescale"])
-            schedule = _warmed(InversePower(0.5, timescale=float(scale)), W)
-        case "linear":
-            schedule = linear(W, _known(N, key))
-        case "cosine":
-            schedule = cosine(W, _known(N, key), cycles)
-            notes.append(_RISES)
-        case "cosine_with_min_lr":
-            schedule = cosine(W, _known(N, key), cycles, _lowest(a, lr))
-            notes.append(_RISES)
-        case "cosine_warmup_with_min_lr":
-            start = None if a["warmup_lr_rate"] is None else number("warmup_lr_rate", a["warmup_lr_rate"])
-            schedule = cosine_one_early(W, _known(N, key), cycles, _lowest(a, lr), start)
-            notes = ["the cosine is over one update early, at num_training_steps - 1", _RISES]
-        case "cosine_with_restarts":
-            schedule = restarts(W, _known(N, key), cycles)
-        case "polynomial":
-            final = _ratio("lr_end", a["lr_end"], lr)
-            if final >= 1:
-                raise DialectError(f"lr_end is {a['lr_end']!r} and the lr {lr!r}; lr_end must be below it")
-            schedule = polynomial(W, _known(N, key), number("power", a["power"]), final)
-            notes.append(f"lr_end={a['lr_end']!r} is an absolute rate, {final!r} of the lr")
-            notes += ["the formula divides by zero at t = num_training_steps"] if W == N else []
-        case _:
-            C, S = whole("num_decay_steps", a["num_decay_steps"], least=0), a["num_stable_steps"]
-            S = _known(N, key) - W - C if S is None else whole("num_stable_steps", S, least=-math.inf)
-            low = number("min_lr_ratio", a["min_lr_ratio"])
-            schedule = stable_decay(W, S, C, a["warmup_type"], a["decay_type"], low, cycles)
-            notes = [f"the warmup starts at min_lr_ratio={low!r}"] if W else []
-            if N != W + S + C and a["num_training_steps"] is not None:
-                notes.append("num_training_steps is lost: num_stable_steps overrules it")
-            N = W + S + C
+    N, cycles = updates_in(N, horizon), number("num_cycles", a.get("num_cycles", 0.5))
+    if key == "warmup_stable_decay":
+        schedule, N, notes = _phases(a, W, N, cycles)
+    else:
+        schedule, notes = _shape(key, a, lr, W, N, cycles), _remarks(key, a, lr, W, N)
     notes += [NO_LR] if lr is None else []
     return Training(1.0 if lr is None else lr, schedule, horizon if N is None else N, tuple(notes))
+
+
+def _shape(
+    key: str, a: Mapping[str, Any], lr: float | None, W: int, N: int | None, cycles: float
+) -> Schedule:
+    """The schedule called `key`, of W warmup updates among N."""
+    match key:
+        case "constant" | "constant_with_warmup":
+            return _warmed(Constant(), W)
+        case "inverse_sqrt":
+            scale = W or 10_000 if a["timescale"] is None else number("timescale", a["timescale"])
+            return _warmed(InversePower(0.5, timescale=float(scale)), W)
+        case "linear":
+            return linear(W, _known(N, key))
+        case "cosine":
+            return cosine(W, _known(N, key), cycles)
+        case "cosine_with_min_lr":
+            return cosine(W, _known(N, key), cycles, _lowest(a, lr))
+        case "cosine_warmup_with_min_lr":
+            start = None if a["warmup_lr_rate"] is None else number("warmup_lr_rate", a["warmup_lr_rate"])
+            return cosine_one_early(W, _known(N, key), cycles, _lowest(a, lr), start)
+        case "cosine_with_restarts":
+            return restarts(W, _known(N, key), cycles)
+    final = _ratio("lr_end", a["lr_end"], lr)
+    if final >= 1:
+        raise DialectError(f"lr_end is {a['lr_end']!r} and the lr {lr!r}; lr_end must be below it")
+    return polynomial(W, _known(N, key), number("power", a["power"]), final)
+
+
+def _remarks(key: str, a: Mapping[str, Any], lr: float | None, W: int, N: int | None) -> list[str]:
+    """What is worth saying about the schedule called `key`."""
+    notes = [_FROM_ZERO] if W else []
+    match key:
+        case "cosine" | "cosine_with_min_lr":
+            return [*notes, _RISES]
+        case "cosine_warmup_with_min_lr":
+            return ["the cosine is over one update early, at num_training_steps - 1", _RISES]
+        case "polynomial":
+            final = _ratio("lr_end", a["lr_end"], lr)
+            notes.append(f"lr_end={a['lr_end']!r} is an absolute rate, {final!r} of the lr")
+            notes += ["the formula divides by zero at t = num_training_steps"] if W == N else []
+    return notes
+
+
+def _phases(a: Mapping[str, Any], W: int, N: int | None, cycles: float) -> tuple[Schedule, int, list[str]]:
+    """warmup_stable_decay, whose three phases say how many updates there are: the schedule, these, notes."""
+    C, S = whole("num_decay_steps", a["num_decay_steps"], least=0), a["num_stable_steps"]
+    if S is None:
+        S = _known(N, "warmup_stable_decay") - W - C
+    else:
+        S = whole("num_stable_steps", S, least=-math.inf)
+    low, end = number("min_lr_ratio", a["min_lr_ratio"]), W + S + C
+    schedule = stable_decay(W, S, C, a["warmup_type"], a["decay_type"], low, cycles)
+    notes = [f"the warmup starts at min_lr_ratio={low!r}"] if W else []
+    if end != N and a["num_training_steps"] is not None:
+        notes.append("num_training_steps is lost: num_stable_steps overrules it")
+    return schedule, end, notes
 
 
 def _rule(key: str, a: Mapping[str, Any], lr: float) -> Feedback:
@@ -545,6 +567,11 @@ def lr_of(a: Mapping[str, Any], lr: float | None) -> float | None:
     raise DialectError(
         f"{a['optimizer']!r} stands where the optimizer does; write the arguments by their names"
     )
+
+
+def updates_in(N: object, horizon: int | None) -> int | None:
+    """num_training_steps as written; the horizon, where it is missing or a bare name."""
+    return horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N, least=0)
 
 
 def _known(N: object, what: str) -> int:
