@@ -199,8 +199,10 @@ def runs(rates: Array) -> tuple[list[int], list[float]]:
     return turns.tolist(), rates[np.concatenate([[0], turns])].tolist()
 
 
-def levels(schedule: MultiStep | Piecewise, horizon: int | None) -> tuple[list[int], list[float]]:
-    """The boundaries of a schedule of steps, 0 left out, and its values, one more than boundaries."""
+def levels(schedule: Schedule, horizon: int | None) -> tuple[list[int], list[float]]:
+    """The boundaries of a schedule, 0 left out, and the values between them, one more than boundaries."""
+    if not isinstance(schedule, MultiStep | Piecewise):
+        return runs(multipliers(schedule, steps_of(horizon, schedule)))
     if isinstance(schedule, Piecewise):
         marks, values = schedule.boundaries, list(schedule.values)
     else:

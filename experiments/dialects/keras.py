@@ -29,7 +29,6 @@ from ratelab.experiments.dialects._absolute import (
     levels,
     plain,
     rate,
-    runs,
     sampled,
     steps_of,
     table,
@@ -481,12 +480,11 @@ def _whole_cycles(first: int, growth: float, T: int) -> bool:
 
 def _say_table(schedule: Schedule, lr: float, T: int | None) -> str:
     """Values held for two updates or more on average; a boundary of ours is one less in keras."""
-    if isinstance(schedule, MultiStep | Piecewise):
-        turns, multiples = levels(schedule, T)
-    else:
-        turns, multiples = runs(multipliers(schedule, steps_of(T, schedule)))
-        if len(turns) > MAX_PIECES or 2 * len(multiples) > max(needed(T, schedule), 2):
-            raise DialectError(f"keras joins no schedules, and {schedule!r} is no table of steps")
+    turns, multiples = levels(schedule, T)
+    if not isinstance(schedule, MultiStep | Piecewise) and (
+        len(turns) > MAX_PIECES or 2 * len(multiples) > max(needed(T, schedule), 2)
+    ):
+        raise DialectError(f"keras joins no schedules, and {schedule!r} is no table of steps")
     values = [lr * multiple for multiple in multiples]
     if len(values) == 1:
         return digits(values[0])

@@ -26,7 +26,6 @@ from ratelab.experiments.dialects._absolute import (
     levels,
     plain,
     rate,
-    runs,
     sampled,
     steps_of,
     table,
@@ -522,10 +521,7 @@ def _growth(schedule: Schedule, T: int | None) -> float | None:
 
 def _say_table(schedule: Schedule, lr: float, T: int | None) -> str:
     """Values held for a while. A scale cannot lead away from 0, so then constants are joined."""
-    if isinstance(schedule, MultiStep | Piecewise):
-        turns, multiples = levels(schedule, T)
-    else:
-        turns, multiples = runs(multipliers(schedule, steps_of(T, schedule)))
+    turns, multiples = levels(schedule, T)
     values = [lr * multiple for multiple in multiples]
     if len(values) > MAX_PIECES:
         raise DialectError(f"{schedule!r} takes {len(values)} values; optax would need them one by one")
