@@ -2,7 +2,6 @@
 could not be judged on it. A run that ends in a claim that cannot be judged is worth nothing.
 """
 
-import difflib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from ratelab.experiments.units import unit_of_lr
 from ratelab.problems import networks
 from ratelab.theory.arrays import InputError
 from ratelab.theory.averaging import StepWeighted
+from ratelab.theory.reading import closest
 from ratelab.theory.schedules import Schedule, multipliers
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _selector_faults(spec: Spec, selector: Selector, place: str) -> Iterator[str
             yield f'{name} is missing, and the file has several: {listed}; name one, or "*" for each'
         elif wanted is not None and (wanted not in allowed or (place and wanted == "*")):
             also = ', "best", "tuned"' + ("" if place else ', "*"') if name == "lr" else ""
-            near = difflib.get_close_matches(str(wanted), ("best", "tuned"), n=1) if also else []
-            hint = f'; did you mean "{near[0]}"?' if near else ""
+            near = closest(str(wanted), ("best", "tuned")) if also else ""
+            hint = f'; did you mean "{near}"?' if near else ""
             yield f"{place}{name} = {wanted} selects nothing; the file has {listed}{also}{hint}"
 
 

@@ -4,7 +4,6 @@ Everything that can be known to be wrong is refused here, all in one message, be
 is checked key by key first; then texts become values; then these are held against one another (`faults`).
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +38,7 @@ from ratelab.theory.arrays import InputError
 from ratelab.theory.feedback import Feedback
 from ratelab.theory.notation import expand, parse, schedule_kind
 from ratelab.theory.rates import Rate
+from ratelab.theory.reading import closest
 from ratelab.theory.schedules import Schedule
 
 __all__ = ["load"]
@@ -146,8 +146,8 @@ def _sentence(error: Any, table: Sequence[str] = (), within: str = "") -> str:
 
 
 def _nearest(word: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(word, list(allowed), n=1)
-    return (f"did you mean {near[0]}? " if near else "") + f"allowed: {', '.join(allowed)}"
+    near = closest(word, allowed)
+    return (f"did you mean {near}? " if near else "") + f"allowed: {', '.join(allowed)}"
 
 
 def read_shape(path: Path) -> _Form:

@@ -5,7 +5,6 @@ The folder is the registry: every module of paper_figures is a figure. Its docst
 NAME.csv, its data; pictures; and NAME.py, which draws them again from the CSV.
 """
 
-import difflib
 import importlib
 import inspect
 import io
@@ -25,6 +24,7 @@ from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.table import Table
 from ratelab.paper_figures.house.venues import Format
 from ratelab.theory.arrays import InputError
+from ratelab.theory.reading import closest
 
 __all__ = ["show_figure"]
 
@@ -76,8 +76,8 @@ def find() -> list[str]:
 def picture(name: str) -> Picture:
     """The module of a figure; InputError with the nearest name where there is none."""
     if name not in find():
-        near = difflib.get_close_matches(name, find(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = closest(name, find())
+        hint = f"did you mean {near}? " if near else ""
         raise InputError(f"no figure is called {name!r}; {hint}figures: {', '.join(find())}")
     return cast(Picture, importlib.import_module(f"ratelab.paper_figures.{name}"))
 

@@ -82,7 +82,8 @@ def test_a_file_cut_short_is_an_input_error_that_names_it_and_the_remedy(
         store.cell_file(cell).write_bytes(damaged)
         with pytest.raises(InputError, match=rf"(?s){cell.key}.*`ratelab run` sets it aside"):
             store.read_cell(cell)
-    assert not store.whole(cell)
+    assert not store.readable(cell)
+    store.set_aside(cell)
     assert [path.name for path in (tmp_path / "cells").iterdir()] == [f"{cell.key}.nc.corrupt"]
 
 
@@ -96,7 +97,7 @@ def test_an_altered_number_is_noticed(results: Results, tmp_path: Path) -> None:
     assert at > 0
     content[at] ^= 1
     store.cell_file(cell).write_bytes(bytes(content))
-    assert not store.whole(cell)
+    assert not store.readable(cell)
 
 
 def test_another_cells_file_is_not_taken_for_it(results: Results, tmp_path: Path) -> None:
