@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ratelab.problems import philox
 from ratelab.problems.data import files
 from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.reading import closest
 
 Floats = NDArray[np.float32]
 
