@@ -230,7 +230,7 @@ def test_brief_notation_is_notation(text: str) -> None:
 def test_an_imported_file_joins_the_notation_and_the_keys(tmp_path: Path) -> None:
     shapes = tmp_path / "my_shapes_for_spec.py"
     shapes.write_text(
-        "import numpy as np\nfrom theory.notation import value\n\n"
+        "import numpy as np\nfrom ratelab.theory.notation import value\n\n"
         "@value('schedule')\nclass MyShapeForSpec:\n"
         "    def __call__(self, horizon, /):\n        return np.ones(horizon)\n"
     )
