@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from strategies import others
 
 from ratelab.problems.data.datasets import FILES
 from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
@@ -15,6 +16,7 @@ from ratelab.problems.problem import Problem
 from ratelab.problems.quadratic import Quadratic, Rotated
 from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
 from ratelab.problems.spectra import Given, LogUniform, UniformSpectrum
+from ratelab.theory import names
 from ratelab.theory.arrays import Array
 from ratelab.theory.averaging import (
     Averaging,
@@ -29,6 +31,7 @@ from ratelab.theory.averaging import (
 
 ROOT = Path(__file__).parent.parent
 """Of the repository."""
+names.load("ratelab.problems")
 
 AVERAGINGS: list[Averaging] = [
     Last(),
@@ -39,6 +42,7 @@ AVERAGINGS: list[Averaging] = [
     ExponentialMovingAverage(0.9, start=5),
     StochasticWeightAveraging(start=0.25, cycle=4),
 ]
+AVERAGINGS += others("averaging", AVERAGINGS)
 
 PROBLEMS: list[Problem] = [
     Quadratic(Given((2.0, 4.0)), Gaussian(), initial=(-5.0, -2.0)),
@@ -74,6 +78,7 @@ CLASSIFIERS: list[Network] = [
     LeNet(Split("fashion_mnist", rows=190, validation=20, test=30), batch=40, weight_decay=0.001),
 ]
 """Twelve updates per epoch, five of LeNet; the last minibatch of an epoch is a short one."""
+PROBLEMS += (added for added in others("problem", [*PROBLEMS, *CLASSIFIERS]) if isinstance(added, Problem))
 
 
 def with_data(network: Network) -> Any:

@@ -8,12 +8,12 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar, Union, cast
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, Lt
-from hypothesis import reject, strategies as st
+from hypothesis import find, reject, settings, strategies as st
 
 from ratelab.theory.arrays import InputError
 from ratelab.theory.combine import Clip
@@ -42,6 +42,20 @@ def instances(draw: st.DrawFn, cls: type, depth: int = DEPTH) -> Any:
         return cls(**fields)
     except InputError:
         reject()
+
+
+def others(kind: str, known: Iterable[object]) -> list[Any]:
+    """A member of each class of ours that has none among those known: a new class is tested by itself."""
+    missing = set(catalogue(kind).values()) - {type(member) for member in known}
+    ours = sorted((cls for cls in missing if cls.__module__.startswith("ratelab.")), key=repr)
+    return [_simplest(cls) for cls in ours]
+
+
+def _simplest(cls: type) -> Any:
+    """With its defaults, and the simplest that is allowed where there is none."""
+    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+    fields = {name: field for name, field in _fields(cls, 0).items() if name in required}
+    return find(st.builds(cls, **fields), lambda _: True, settings=settings(database=None, derandomize=True))
 
 
 @functools.cache

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ratelab.commands.report import report
 from ratelab.experiments import claims, execute
 from ratelab.experiments.file import load
 from ratelab.experiments.store import Results, Store
-from ratelab.main import report
 from ratelab.paper_figures.house import schedules_page
 from ratelab.theory.notation import catalogue
 from ratelab.theory.sampled import Values
@@ -52,7 +52,7 @@ def test_the_demo_has_its_claims() -> None:
 
 
 MODULES = [
-    f"{path.parent.name}.{path.stem}"
+    f"ratelab.{path.parent.name}.{path.stem}"
     for room in ("theory", "problems", "experiments")
     for path in sorted((ROOT / room).glob("[!_]*.py"))
     if ">>>" in path.read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def test_the_page_of_schedules_is_current() -> None:
 
 
 def test_every_schedule_has_its_picture() -> None:
-    ours = [cls for cls in catalogue("schedule").values() if cls.__module__.startswith("theory.")]
+    ours = [cls for cls in catalogue("schedule").values() if cls.__module__.startswith("ratelab.theory.")]
     unpictured = [cls for cls in ours if schedules_page.pictured(cls) is None]
     assert unpictured == [Values]  # its numbers are somebody else's
 

@@ -2,50 +2,80 @@
 module touches pyplot, every file says what it is for, and no file holds a path of somebody's machine."""
 
 import ast
+import functools
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
-HOUSE = [
-    "theory",
-    "problems",
-    "experiments",
-    "paper_figures",
-    "ratelab",
-]  # each imports only what stands before it
+MAY_IMPORT = {
+    "ratelab.theory": (),
+    "ratelab.problems": ("ratelab.theory",),
+    "ratelab.experiments": ("ratelab.theory", "ratelab.problems"),
+    "ratelab.experiments.dialects": ("ratelab.theory",),
+    "ratelab.experiments.engines": (
+        "ratelab.theory",
+        "ratelab.problems",
+        "ratelab.experiments.spec",
+        "ratelab.experiments.cells",
+        "ratelab.experiments.methods",
+    ),
+    "ratelab.paper_figures": ("ratelab.theory", "ratelab.problems", "ratelab.experiments"),
+    "ratelab": ("ratelab",),
+}
+"""Of the house, besides itself; a file is under the rule of the innermost part that it lies in."""
+ROOMS = ("theory", "problems", "experiments", "paper_figures")
+OUTSIDE = ("tests", "benchmarks", "examples")
+BARE = (*ROOMS, "tests", "benchmarks")
+"""Folders, not packages: in a researcher's repository these names are others'."""
 RANDOMNESS = ("random", "secrets", "uuid", "numpy.random", "scipy.stats", "torch.random")
+PYPLOT = ("matplotlib.pyplot", "pylab", "matplotlib.pylab")
+LEGACY = r"numpy\.random\.(?!default_rng|Generator|Philox|SeedSequence|BitGenerator|PCG64)\w+"
 
 
-def _python_files(*rooms: str) -> list[Path]:
-    folders = [path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))]
-    return folders + [ROOT / f"{room}.py" for room in rooms if (ROOT / f"{room}.py").is_file()]
+def python_files(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def package_of(path: Path) -> str:
+    """The package that a file of ours lies in, as it is imported."""
+    folders = path.relative_to(ROOT).parts[:-1]
+    return ".".join(folders if folders[0] == "ratelab" else ("ratelab", *folders))
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Every module that a file of `package` imports, wherever in it, with `a.b` for `from a import b`, and
-    those it names in a call of import_module or __import__."""
+    """Everything that a file of `package` imports, wherever in it, `a.b` for `from a import b`; and the
+    modules that it names in a call of import_module or __import__."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(part for part in (package if node.level else "", node.module) if part)
-            yield base
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = ast.unparse(node.func).rpartition(".")[2]
-            if called in ("import_module", "__import__"):
-                yield str(node.args[0].value)
+            by_name = dotted(node.func).rpartition(".")[2] in ("import_module", "__import__")
+            yield from [str(node.args[0].value)] if by_name else []
 
 
 def attributes(tree: ast.AST) -> Iterator[str]:
     """Every dotted name in a file, with np written out."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            yield re.sub(r"^np\.", "numpy.", ast.unparse(node))
+            yield re.sub(r"^np\.", "numpy.", dotted(node))
+
+
+def dotted(node: ast.expr) -> str:
+    """a.b.c, as far as it is a name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def within(name: str, modules: tuple[str, ...]) -> bool:
@@ -53,57 +83,93 @@ def within(name: str, modules: tuple[str, ...]) -> bool:
     return any(name == module or name.startswith(module + ".") for module in modules)
 
 
-def _ids(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def forbidden(package: str, name: str) -> bool:
+    """Whether a file of `package` must not import `name`."""
+    if not within(name, ("ratelab",)):
+        return within(name, BARE)
+    part = max((part for part in MAY_IMPORT if within(package, (part,))), key=len)
+    return not within(name, (part, *MAY_IMPORT[part]))
 
 
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+def offenders(files: list[Path], wrong: Callable[[Path], set[str]]) -> str:
+    """A line for each file in which something is wrong."""
+    found = {path: wrong(path) for path in files}
+    return "\n".join(f"  {path.relative_to(ROOT)}: {', '.join(sorted(w))}" for path, w in found.items() if w)
 
 
-@pytest.mark.parametrize("path", _python_files(*HOUSE), ids=_ids)
-def test_imports_point_one_way(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    above = (*HOUSE[HOUSE.index(room) + 1 :], "tests", "benchmarks")
-    wrong = sorted({name for name in imports(_tree(path), room) if within(name, above)})
-    assert not wrong, f"{room} stands below {wrong}: move the code that needs it up, or what it needs down"
+def test_imports_point_one_way() -> None:
+    def wrong(path: Path) -> set[str]:
+        package = package_of(path)
+        return {name for name in imports(tree(path), package) if forbidden(package, name)}
+
+    found = offenders(python_files(*ROOMS, "ratelab"), wrong)
+    assert not found, f"move the code that needs these up, or what it needs down:\n{found}"
 
 
-@pytest.mark.parametrize("path", _python_files("theory"), ids=_ids)
-def test_theory_has_no_torch_and_no_randomness(path: Path) -> None:
-    named = {*imports(_tree(path), "theory"), *attributes(_tree(path))}
-    wrong = sorted(name for name in named if within(name, ("torch", *RANDOMNESS)))
-    assert not wrong, f"theory is NumPy without chance, but {path.name} names {wrong}"
+def test_the_rooms_are_named_as_parts_of_the_package() -> None:
+    def wrong(path: Path) -> set[str]:
+        return {name for name in imports(tree(path), "") if within(name, ROOMS)}
+
+    found = offenders(python_files(*OUTSIDE), wrong)
+    assert not found, f"these names are a researcher's own folders; import ratelab.theory, ...:\n{found}"
 
 
-@pytest.mark.parametrize("path", _python_files(*HOUSE, "tests", "benchmarks", "examples"), ids=_ids)
-def test_no_pyplot_and_no_global_random_state(path: Path) -> None:
-    tree = _tree(path)
-    wrong = {
-        name for name in imports(tree, "") if within(name, ("matplotlib.pyplot", "pylab", "matplotlib.pylab"))
-    }
-    legacy = r"numpy\.random\.(?!default_rng|Generator|Philox|SeedSequence|BitGenerator|PCG64)\w+"
-    wrong |= {name for name in attributes(tree) if re.fullmatch(legacy, name)}
-    assert not wrong, f"{sorted(wrong)}: take matplotlib.figure.Figure, and a generator with a key"
+def test_theory_has_no_torch_and_no_randomness() -> None:
+    def wrong(path: Path) -> set[str]:
+        named = {*imports(tree(path), package_of(path)), *attributes(tree(path))}
+        return {name for name in named if within(name, ("torch", *RANDOMNESS))}
+
+    found = offenders(python_files("theory"), wrong)
+    assert not found, f"theory is NumPy without chance:\n{found}"
 
 
-@pytest.mark.parametrize("path", _python_files(*HOUSE, "tests", "benchmarks", "examples"), ids=_ids)
-def test_every_file_opens_with_its_purpose(path: Path) -> None:
-    assert ast.get_docstring(_tree(path)), (
-        f"{path.name} opens without a docstring: say what lives in it and why"
-    )
+def test_no_pyplot_and_no_global_random_state() -> None:
+    def wrong(path: Path) -> set[str]:
+        named = {name for name in imports(tree(path), "") if within(name, PYPLOT)}
+        return named | {name for name in attributes(tree(path)) if re.fullmatch(LEGACY, name)}
+
+    found = offenders(python_files(*ROOMS, "ratelab", *OUTSIDE), wrong)
+    assert not found, f"take matplotlib.figure.Figure, and a generator with a key:\n{found}"
+
+
+def test_every_file_opens_with_its_purpose() -> None:
+    def wrong(path: Path) -> set[str]:
+        return set() if ast.get_docstring(tree(path)) else {"no docstring"}
+
+    found = offenders(python_files(*ROOMS, "ratelab", *OUTSIDE), wrong)
+    assert not found, f"say what lives in each of these and why:\n{found}"
 
 
 def test_the_rules_catch_what_they_are_for() -> None:
     lazy = ast.parse(
         "def f():\n    from ratelab.experiments import spec\n    import_module('ratelab.paper_figures.x')\n"
-        "from . import a"
+        "from . import a\nfrom .. import b"
     )
-    found = set(imports(lazy, "theory"))
-    assert {"ratelab.experiments.spec", "ratelab.paper_figures.x", "ratelab.theory.a"} <= found
+    found = set(imports(lazy, "ratelab.theory"))
+    assert found == {"ratelab.experiments.spec", "ratelab.paper_figures.x", "ratelab.theory.a", "ratelab.b"}
     assert "numpy.random.rand" in set(attributes(ast.parse("np.random.rand(3)")))
     assert within("torch.nn", ("torch",))
     assert not within("torchlike", ("torch",))
+    for package, refused in (
+        ("theory", ("problems.noise", "main", "Cosine")),
+        ("problems", ("experiments.spec", "paper_figures")),
+        ("problems.data", ("experiments.spec", "main")),
+        ("experiments", ("paper_figures.house.make", "commands.report")),
+        ("experiments.engines.kernels", ("experiments.dialects.torch", "experiments.store")),
+        ("experiments.dialects", ("problems.noise", "experiments.spec", "experiments.engines.step")),
+        ("paper_figures.house", ("terminal", "main")),
+    ):
+        assert all(forbidden(f"ratelab.{package}", f"ratelab.{name}") for name in refused)
+    for package, allowed in (
+        ("problems.data", ("theory.arrays", "problems.problem")),
+        ("experiments", ("experiments.dialects", "experiments.engines.jump", "problems.data.files")),
+        ("experiments.engines", ("experiments.methods", "experiments.engines.kernels.tiles")),
+        ("paper_figures", ("paper_figures.house.table", "experiments.claims")),
+        ("commands", ("terminal", "paper_figures.house.make", "theory")),
+    ):
+        assert not any(forbidden(f"ratelab.{package}", f"ratelab.{name}") for name in allowed)
+    assert forbidden("ratelab.experiments", "theory.arrays")
+    assert not forbidden("ratelab.theory", "numpy")
 
 
 def test_no_file_holds_a_path_of_a_machine() -> None:

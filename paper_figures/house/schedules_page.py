@@ -21,7 +21,7 @@ UPDATES = 100
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 _WIDTH, _HEIGHT, _EDGE = 240, 90, 6
 _PICTURED = re.compile(r"^\s*Pictured: (.+)$", re.MULTILINE)
-_ROOMS = {
+_TITLES = {
     "ratelab.theory.schedules": "Decays",
     "ratelab.theory.cycles": "Cycles",
     "ratelab.theory.combine": "Combinators",
@@ -93,12 +93,15 @@ def _markdown(text: str) -> str:
     return "\n\n".join(parts)
 
 
+def _ours() -> list[type]:
+    """The schedules that come with ratelab."""
+    return [cls for cls in catalogue("schedule").values() if cls.__module__.startswith("ratelab.")]
+
+
 def _sections() -> Iterator[str]:
-    for module, title in _ROOMS.items():
-        members = [cls for cls in catalogue("schedule").values() if cls.__module__ == module]
-        if members:
-            yield f"## {title}"
-        for cls in members:
+    for module in dict.fromkeys([*_TITLES, *(cls.__module__ for cls in _ours())]):
+        yield f"## {_TITLES.get(module, module.rpartition('.')[2].capitalize())}"
+        for cls in [cls for cls in _ours() if cls.__module__ == module]:
             drawn = pictured(cls)
             yield f"### {cls.__name__}\n\n`{signature(cls)}`"
             if drawn is not None:
@@ -112,10 +115,10 @@ def _sections() -> Iterator[str]:
 def page() -> dict[str, str]:
     """The files of the page by their paths under docs/."""
     files = {"schedules.md": "\n\n".join([_INTRODUCTION.strip(), *_sections()]) + "\n"}
-    for name, cls in catalogue("schedule").items():
-        drawn = pictured(cls) if cls.__module__ in _ROOMS else None
+    for cls in _ours():
+        drawn = pictured(cls)
         if drawn is not None:
-            files[f"schedules/{name}.svg"] = svg(drawn)
+            files[f"schedules/{cls.__name__}.svg"] = svg(drawn)
     return files
 
 

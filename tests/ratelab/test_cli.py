@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import ratelab
-from ratelab import main
+from ratelab import main, terminal
+from ratelab.commands import starting
 from ratelab.theory.notation import catalogue
 
 FILE = """
@@ -119,7 +120,7 @@ def test_the_full_form_has_a_folder_that_knows_what_it_is(shell: Shell) -> None:
 
 def test_progress_counts_parts_of_cells(capsys: pytest.CaptureFixture[str]) -> None:
     """In a pipe a line at the end, told once, however often the end is reported."""
-    with main.progress("cells") as report:
+    with terminal.progress("cells") as report:
         for done in (0.5, 1.0, 1.996, 2.0, 2):
             report(done, 2)
     assert capsys.readouterr().err == "100 % of 2 cells\n"
@@ -266,7 +267,7 @@ def test_an_internal_error_ends_in_70_with_its_traceback(
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ratelab, "figures", broken)
+    monkeypatch.setattr(starting, "captions", broken)
     said = shell("list", "figures")
     assert said.code == 70
     assert "ZeroDivisionError" in said.err
@@ -286,7 +287,7 @@ def test_preview_says_what_a_duration_means(shell: Shell) -> None:
 @pytest.mark.slow
 def test_import_brings_ones_own_shapes(shell: Shell) -> None:
     Path("my_shapes_for_cli.py").write_text(
-        "import numpy as np\nfrom theory.notation import value\n\n"
+        "import numpy as np\nfrom ratelab.theory.notation import value\n\n"
         "@value('schedule')\nclass MyShapeForCli:\n    '''Mine.'''\n\n"
         "    def __call__(self, horizon, /):\n        return np.ones(horizon)\n"
     )
@@ -480,7 +481,7 @@ def test_every_schedule_is_listed_with_a_drawing(shell: Shell) -> None:
     drawn = {row[1].partition("(")[0].strip(): row[2].strip() for row in rows}
     known = catalogue("schedule")
     assert set(drawn) == set(known)
-    ours = [name for name in drawn if known[name].__module__.startswith("theory.")]
+    ours = [name for name in drawn if known[name].__module__.startswith("ratelab.theory.")]
     assert [name for name in ours if not drawn[name]] == ["Values"]
     assert "ReduceLROnPlateau" in shell("list", "feedback").out
 

@@ -1,0 +1,5 @@
+"""`python -m ratelab` is `ratelab`."""
+
+from ratelab.main import main
+
+main()
