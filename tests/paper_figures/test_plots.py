@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import Shell
+from shelling import Shell
 
 import ratelab
 from ratelab.experiments import execute
