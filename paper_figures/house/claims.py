@@ -5,21 +5,22 @@ again each time the figure is made, and the audit holds what is measured against
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from ratelab.experiments import estimates, evidence
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import NoFit
 from ratelab.experiments.verdict import Relation, Status
+from ratelab.paper_figures.house.table import Table
 from ratelab.theory.arrays import Array, InputError
 
 D = TypeVar("D")
+Measure: TypeAlias = Callable[[Table], float | Estimate]
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,38 @@ def exponent(times: ArrayLike, risk: ArrayLike) -> evidence.Fit:
     return fit
 
 
-def mean_interval(runs: Array) -> tuple[Array, Array]:
-    """The 95 % pointwise interval (Student's t) of the mean of `runs` (R, …) over its first axis."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of diverged runs: inf − inf
-        reach = stats.t.ppf(0.975, len(runs) - 1) * runs.std(axis=0, ddof=1) / len(runs) ** 0.5
-        return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach
+def claim(
+    sentence: str, source: str, measure: Measure, printed: str, *, refuted: str = "", undecided: str = ""
+) -> Claim[Table]:
+    """A claim on the table of a figure; `printed`: "at most 0.95", "at least 0.02", "0.5 ± 0.05", "1".
+
+    refuted: what is true instead, where the sentence is wrong; undecided: why it can't be told.
+    """
+    found = re.fullmatch(r"(?:(at most|at least) )?(\S+)(?: ± (\S+))?", printed)
+    if found is None:
+        raise InputError(f'{printed!r} is no bound; write "at most 0.95", "at least 0.02" or "0.5 ± 0.05"')
+    words, number, tolerance = found.groups()
+    relations: dict[str | None, Relation] = {None: "equals", "at most": "at_most", "at least": "at_least"}
+    expect: Status = "refuted" if refuted else "undecided" if undecided else "supported"
+    return Claim(
+        sentence,
+        source,
+        measure,
+        float(number),
+        float(tolerance or 0),
+        relations[words],
+        expect,
+        refuted or undecided,
+    )
+
+
+def mean(of: Callable[[Table], Array]) -> Measure:
+    """Of one number per seed, (R,), their mean and its interval."""
+    return lambda table: estimates.mean_estimate(of(table), minimum=estimates.MIN_SEEDS)
+
+
+def paired(above: Callable[[Table], Array], below: Callable[[Table], Array]) -> Measure:
+    """The ratio of two means over the same seeds, (R,) each, and its interval."""
+    return lambda table: estimates.ratio_estimate(
+        above(table), below(table), paired=True, minimum=estimates.MIN_SEEDS
+    )

@@ -34,7 +34,7 @@ class Picture(Protocol):
     __doc__: str | None
     __file__: str
     ABOUT: About
-    CLAIMS: Sequence[Claim]
+    CLAIMS: Sequence[Claim[Table]]
 
     def data(self, full: bool = False, report: Report = quiet) -> Table:
         """Everything that is drawn and claimed, computed: at quick size, or as large as its source has it."""
@@ -58,7 +58,7 @@ class Made:
 
     name: str
     written: list[Path]
-    outcomes: list[Outcome]
+    outcomes: list[Outcome[Table]]
     seconds: float
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ def caption(module: Picture) -> str:
     return inspect.cleandoc(module.__doc__ or "")
 
 
-def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Table, list[Outcome]]:
+def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Table, list[Outcome[Table]]]:
     """The data of a figure, and its claims judged on it."""
     module = picture(name)
     computed = module.data(full, report)
@@ -95,7 +95,7 @@ def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Tabl
     return computed, outcomes
 
 
-def count(outcomes: Sequence[Outcome]) -> str:
+def count(outcomes: Sequence[Outcome[Any]]) -> str:
     """How many claims hold, how many don't, and whether all is as recorded."""
     told = [sum(o.status == status for o in outcomes) for status in ("supported", "refuted", "undecided")]
     surprises = sum(not o.as_expected for o in outcomes)

@@ -305,8 +305,12 @@ def show_schedules(*texts: str) -> Png:
     classes = catalogue("schedule").values()
     given: list[Any] = [parse(text, "schedule") for text in texts]
     shown = given or [drawn for cls in classes if (drawn := pictured(cls)) is not None]
-    rows = [(repr(s), t, float(value)) for s in shown for t, value in enumerate(multipliers(s, UPDATES))]
-    return show(draw_schedules, table_of(("schedule", "t", "multiplier"), rows))
+    lines = [
+        {"schedule": repr(s), "t": t, "multiplier": float(value)}
+        for s in shown
+        for t, value in enumerate(multipliers(s, UPDATES))
+    ]
+    return show(draw_schedules, table_of(lines))
 
 
 def draw_schedules(table: Table, abreast: int = 6) -> Figure:

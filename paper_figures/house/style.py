@@ -161,7 +161,9 @@ def mean_interval(runs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach
 
 
-def band(panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13) -> None:
+def band(
+    panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13
+) -> None:
     """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band."""
     low, high = mean_interval(runs)
     panel.fill_between(x, low, high, color=face.colour, alpha=alpha, lw=0)
