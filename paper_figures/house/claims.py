@@ -21,6 +21,8 @@ from ratelab.theory.arrays import Array, InputError
 
 D = TypeVar("D")
 Measure: TypeAlias = Callable[[Table], float | Estimate]
+OfSeeds: TypeAlias = Callable[[Table], Array]
+"""One number per seed, (R,)."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,13 @@ def claim(
     )
 
 
-def mean(of: Callable[[Table], Array]) -> Measure:
-    """Of one number per seed, (R,), their mean and its interval."""
+def mean(of: OfSeeds) -> Measure:
+    """The mean over seeds and its interval."""
     return lambda table: estimates.mean_estimate(of(table), minimum=estimates.MIN_SEEDS)
 
 
-def paired(above: Callable[[Table], Array], below: Callable[[Table], Array]) -> Measure:
-    """The ratio of two means over the same seeds, (R,) each, and its interval."""
+def paired(above: OfSeeds, below: OfSeeds) -> Measure:
+    """The ratio of two means over the same seeds, and its interval."""
     return lambda table: estimates.ratio_estimate(
         above(table), below(table), paired=True, minimum=estimates.MIN_SEEDS
     )
