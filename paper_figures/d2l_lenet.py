@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
+from matplotlib.ticker import MultipleLocator
 
 from ratelab.paper_figures.house.about import About, Report, portion, quiet
 from ratelab.paper_figures.house.claims import Measure, OfSeeds, claim, mean, paired
 from ratelab.paper_figures.house.studies import study, tidy
-from ratelab.paper_figures.house.style import band, looks, new_figure
+from ratelab.paper_figures.house.style import band, looks, new_figure, plain_numbers
 from ratelab.paper_figures.house.table import Table, table_of
 from ratelab.problems.networks import LeNet
 from ratelab.theory.arrays import Array
@@ -99,8 +99,7 @@ def _set_scales(table: Table, losses: "Axes", accuracies: "Axes") -> None:
     low = 0.85 * min(curve.runs("train_loss")[1].mean(axis=0).min() for curve in curves)
     losses.set(ylabel="training loss", yscale="log", ylim=(low, 2.6))
     losses.set_yticks([tick for tick in (0.1, 0.2, 0.5, 1.0, 2.0) if tick > low])
-    losses.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    losses.yaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(losses.yaxis)
     reached = 1 - max(curve.where("t", 10)["test_error"].mean() for curve in curves)
     accuracies.set(ylabel="test accuracy", ylim=(np.floor(10 * reached) / 10, 0.93))
     accuracies.yaxis.set_major_locator(MultipleLocator(0.1 if reached < 0.8 else 0.02))

@@ -16,14 +16,14 @@ multiplies the loss by more than 100, and the run is spent on the way back.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 
 from ratelab.experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
 from ratelab.experiments.spec import Spec
@@ -31,8 +31,8 @@ from ratelab.experiments.store import Results
 from ratelab.paper_figures.house.about import About, Report, portion, quiet
 from ratelab.paper_figures.house.claims import Measure, OfSeeds, claim, paired
 from ratelab.paper_figures.house.studies import study, tidy
-from ratelab.paper_figures.house.style import Look, band, looks, new_figure
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.style import Look, band, looks, new_figure, plain_numbers
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.feedback import Feedback, replay
 from ratelab.theory.schedules import Schedule, multipliers
@@ -55,29 +55,26 @@ CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE = "constant", "optimal", "invscaling", "
 
 
 def data(full: bool = False, report: Report = quiet) -> Table:
-    """Rates and runs of both libraries; "adaptive" once more, to see what it saw; the images' mean norm.
-
-    scikit-learn's rates count from 1, as there.
-    """
+    """Rates and runs of both libraries; "adaptive" once more, to see what it saw; the images' mean norm."""
     torch = by_epoch("five_schedulers", full, portion(report, 0, 0.6))
     sklearn = study("sklearn_schedules", full, portion(report, 0.6, 0.9))
     loops = [rule for rule in sklearn.spec.schedules if isinstance(rule, Feedback)]
     closed = by_epoch("sklearn_schedules", full, portion(report, 0.9, 1), loops)
     kept = ("train_loss", "validation_loss", "test_error")
-    seen = tidy(torch, kept, trainer=TORCH, what="runs")
+    runs = tidy(torch, kept, trainer=TORCH, what="runs")
     again = tidy(closed, kept, trainer=SKLEARN, what="again")
     even = np.linspace(0, torch.spec.longest - 1, 161).round().astype(int)
     spaced = np.unique(np.geomspace(1, sklearn.spec.longest, 120).round()).astype(int) - 1
     network: Any = sklearn.spec.problems[0]
-    norm = float(np.linalg.norm(network.parts()["train"].features, axis=1).mean())
+    norm = np.linalg.norm(network.parts()["train"].features, axis=1).mean()
     return table_of(
         [
-            *rates(torch.spec, table_of(seen), even, 0, TORCH),
-            *seen,
-            *rates(sklearn.spec, table_of(again), spaced, 1, SKLEARN),
+            *rates(TORCH, torch.spec, table_of(runs), even),
+            *runs,
+            *rates(SKLEARN, sklearn.spec, table_of(again), spaced),
             *tidy(sklearn, kept, trainer=SKLEARN, what="runs"),
             *again,
-            {"trainer": SKLEARN, "what": "images", "norm": norm},
+            {"trainer": SKLEARN, "what": "images", "norm": float(norm)},
         ]
     )
 
@@ -92,14 +89,13 @@ def by_epoch(name: str, full: bool, report: Report, rules: Sequence[Schedule | F
     return study(name, full, report, change)
 
 
-def rates(spec: Spec, seen: Table, times: Integers, first: int, trainer: str) -> list[dict[str, object]]:
-    """The rates of a trainer's schedules at these updates, of which the first is counted as `first`."""
-    lines: list[dict[str, object]] = []
+def rates(trainer: str, spec: Spec, seen: Table, updates: Integers) -> Iterator[dict[str, object]]:
+    """The rates of a trainer's schedules at these updates; scikit-learn's count from 1, as there."""
+    t = updates + 1 if trainer == SKLEARN else updates
     for rule in spec.schedules:
         head = {"trainer": trainer, "what": "rate", "schedule": repr(rule), "label": spec.label(rule)}
-        for (seed, k), rate in np.ndenumerate(used(spec, rule, seen)[:, times]):
-            lines.append({**head, "seed": seed, "t": times[k] + first, "rate": rate})
-    return lines
+        for seed, rate in enumerate(used(spec, rule, seen)):
+            yield from lines(head | {"seed": seed}, {"t": t, "rate": rate[updates]})
 
 
 def used(spec: Spec, rule: Schedule | Feedback, seen: Table) -> Array:
@@ -152,8 +148,7 @@ def _scale(panel: "Axes", linear: bool) -> None:
     low, high = panel.get_ylim()
     if high < 100 * low:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(panel.yaxis)
 
 
 def _curve(d: Table, trainer: str, label: str, what: str = "runs") -> Table:
@@ -184,7 +179,7 @@ def _ratios(d: Table, quantity: str) -> list[Estimate]:
 
 def _mean_of_five(d: Table) -> Array:
     """Their test error at the end."""
-    return np.mean([_end("test_error", TORCH, label)(d) for label in _five(d)], axis=0)
+    return np.asarray(np.mean([_end("test_error", TORCH, label)(d) for label in _five(d)], axis=0))
 
 
 def _loss_after(updates: int) -> OfSeeds:

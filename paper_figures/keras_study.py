@@ -16,21 +16,20 @@ at the full rate; that of step decay is twenty.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from ratelab.experiments.spec import Spec
-from ratelab.experiments.store import Results
 from ratelab.paper_figures.house.about import About, Report, portion, quiet
 from ratelab.paper_figures.house.claims import Claim, Measure, OfSeeds, claim, mean, paired
 from ratelab.paper_figures.house.studies import study, tidy
-from ratelab.paper_figures.house.style import band, looks, new_figure
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.style import band, looks, new_figure, plain_numbers
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.schedules import Schedule, multipliers
 
@@ -56,10 +55,15 @@ CONSTANT, TIME_BASED, STEP, EXPONENTIAL = NOTEBOOK
 
 
 def data(full: bool = False, report: Report = quiet) -> Table:
-    """Both studies, which have no form but the full one: the rate of every epoch, and the runs."""
+    """Both studies, which have no form but the full one: the rate of every epoch t, and the runs."""
     printed = study("keras_study_as_printed", report=portion(report, 0, 0.5))
     intended = study("keras_study_as_intended", report=portion(report, 0.5, 1), change=_time_based)
-    return table_of([*_lines(printed, CODE), *_lines(intended, TEXT)])
+    kept = ("validation_loss", "validation_error")
+    return table_of(
+        line
+        for form, results in ((CODE, printed), (TEXT, intended))
+        for line in [*_rates(results.spec, form), *tidy(results, kept, what="runs", form=form)]
+    )
 
 
 def _time_based(spec: Spec) -> Spec:
@@ -67,16 +71,12 @@ def _time_based(spec: Spec) -> Spec:
     return replace(spec, schedules=spec.schedules[1:], claims=())
 
 
-def _lines(results: Results, form: str) -> list[dict[str, object]]:
-    """Rates have the number of the epoch as t, from 1 on; runs the epochs that are over."""
-    spec = results.spec
-    lines: list[dict[str, object]] = []
+def _rates(spec: Spec, form: str) -> Iterator[dict[str, object]]:
     for schedule in spec.schedules:
         assert isinstance(schedule, Schedule)
         head = {"what": "rate", "form": form, "schedule": repr(schedule), "label": spec.label(schedule)}
         rates = spec.lr[0] * multipliers(schedule, spec.longest)
-        lines += [{**head, "t": t, "rate": rate} for t, rate in enumerate(rates, 1)]
-    return lines + tidy(results, ("validation_loss", "validation_error"), what="runs", form=form)
+        yield from lines(head, {"t": np.arange(1, len(rates) + 1), "rate": rates})
 
 
 def draw(table: Table) -> Figure:
@@ -106,8 +106,7 @@ def draw(table: Table) -> Figure:
     against.set(xlabel="sum of the rates so far", xscale="log", xlim=(0.018, 1.1))
     against.set(xticks=(0.02, 0.05, 0.1, 0.2, 0.5, 1))
     for axis in (loss.yaxis, against.yaxis, against.xaxis):
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        plain_numbers(axis)
     rate.plot([], [], "D", ms=3.5, mfc="white", mec="0.2", label="the notebook's last line")
     rate.fill_between([], [], [], color="0.75", lw=0, label="band: 95 % interval of the mean")
     figure.legend(loc="outside lower center", ncols=3)
@@ -146,7 +145,8 @@ def _at_the_same_sum(label: str) -> Measure:
     return paired(_at("validation_loss", label), constant)
 
 
-def _rates(d: Table, label: str) -> Array:
+def _used(d: Table, label: str) -> Array:
+    """The rates."""
     return _curve(d, label).where("what", "rate")["rate"]
 
 
@@ -212,26 +212,26 @@ CLAIMS = (
     claim(
         "the sum of all rates of exponential decay, in epochs at the full rate",
         "derived here: 1/(1 - exp(-0.1)), a geometric series that 100 epochs exhaust",
-        lambda d: float(_rates(d, EXPONENTIAL).sum() / _rates(d, EXPONENTIAL)[0]),
+        lambda d: float(_used(d, EXPONENTIAL).sum() / _used(d, EXPONENTIAL)[0]),
         f"{1 / (1 - math.exp(-0.1))} ± 1e-3",
     ),
     claim(
         "time-based: the rate of epoch 100",
         "the notebook: 0.006105673 printed",
-        lambda d: float(_rates(d, TIME_BASED)[99]),
+        lambda d: float(_used(d, TIME_BASED)[99]),
         "0.006105673 ± 0.51e-8",
     ),
     claim(
         "time-based: the rate of epoch 100 is lr/(1 + 1e-4 epoch)",
         "the article's formula",
-        lambda d: float(_rates(d, TIME_BASED)[99]),
+        lambda d: float(_used(d, TIME_BASED)[99]),
         f"{0.01 / (1 + 99e-4)} ± 1e-6",
         refuted="0.0061: Keras hands the rule the rate of the epoch before, and the rule divides that",
     ),
     claim(
         "exponential decay: the rate of epoch 100",
         "the notebook: 5.017468e-07 printed",
-        lambda d: float(_rates(d, EXPONENTIAL)[99]),
+        lambda d: float(_used(d, EXPONENTIAL)[99]),
         "5.017468e-07 ± 0.51e-12",
     ),
 )
