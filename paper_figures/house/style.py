@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 
 def new_figure(height: float, pages: float = 1.0) -> Figure:
@@ -47,8 +48,7 @@ def few_powers(panel: "Axes", low: float, high: float) -> None:
     """Ticks between the powers of ten of a logarithmic y axis, where these are too few to read it by."""
     if high < 100 * low:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(panel.yaxis)
 
 
 @dataclass(frozen=True)
@@ -200,3 +200,9 @@ def slope_triangle(
         fontsize="small",
         color="0.25",
     )
+
+
+def plain_numbers(axis: "Axis") -> None:
+    """Numbers, not powers of ten, at the major ticks of a logarithmic axis, and none at the minor ones."""
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
