@@ -200,3 +200,7 @@ def slope_triangle(
         fontsize="small",
         color="0.25",
     )
+
+
+ITERATES = {"last iterate": Look(LAST, "-", "o"), "average": Look(AVERAGE, (0, (5, 1.5)), "s")}
+"""By what is looked at, in figures of no more than these two."""
