@@ -28,7 +28,7 @@ from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, Measure, claim, exponent, mean
 from ratelab.paper_figures.house.style import look, mean_interval, new_figure, shade, slope_triangle
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
@@ -69,12 +69,11 @@ def data(full: bool = False, report: Report = quiet) -> Table:
     key = philox.stream_key(0, repr(PROBLEM))
     runs = jump.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
     report(2, 2)
-    lines: list[dict[str, object]] = []
+    lines: Lines = []
     for at, (power, constant, averaging) in zip(np.ndindex(exact.shape[:3]), CURVES, strict=True):
         curve = {"schedule": repr(InversePower(power)), "power": power, "constant": constant}
-        for k, t in enumerate(times):
-            of_runs = {f"run {r}": f"{risk:.8g}" for r, risk in enumerate(runs[:, *at, k])}
-            lines.append({**curve, "averaging": averaging, "t": t, "exact": exact[*at, k], **of_runs})
+        of_runs = {f"run {r}": [f"{risk:.8g}" for risk in runs[r, *at]] for r in range(RUNS)}
+        lines += lines_of({**curve, "averaging": averaging}, {"t": times, "exact": exact[at], **of_runs})
     return table_of(lines)
 
 

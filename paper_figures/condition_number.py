@@ -28,7 +28,7 @@ from scipy.optimize import brentq
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Measure, claim
 from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import LogUniform
@@ -72,13 +72,12 @@ def predicted(q: float) -> Array:
 
 def data(full: bool = False, report: Report = quiet) -> Table:
     """A line per schedule and condition number; one size. The predicted shape goes through the last point."""
-    lines: list[dict[str, object]] = []
+    lines: Lines = []
     for name, (schedule, q) in SCHEDULES.items():
-        found = [fewest(problem(kappa), schedule) for kappa in KAPPAS.tolist()]
-        shape = predicted(q) / predicted(q)[-1] * found[-1][0]
-        for kappa, (updates, lr), of_shape in zip(KAPPAS, found, shape, strict=True):
-            at = {"schedule": repr(schedule), "name": name, "condition_number": kappa}
-            lines.append({**at, "updates": updates, "lr": lr, "shape": of_shape})
+        updates, lrs = np.transpose([fewest(problem(kappa), schedule) for kappa in KAPPAS.tolist()])
+        shape = predicted(q) / predicted(q)[-1] * updates[-1]
+        found = {"condition_number": KAPPAS, "updates": updates, "lr": lrs, "shape": shape}
+        lines += lines_of({"schedule": repr(schedule), "name": name}, found)
         report(len(lines), len(SCHEDULES) * len(KAPPAS))
     return table_of(lines)
 

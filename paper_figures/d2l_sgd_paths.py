@@ -23,7 +23,7 @@ from ratelab.experiments.estimates import fraction_estimate
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Measure, claim
 from ratelab.paper_figures.house.style import look, new_figure
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.table import Lines, Table, table_of
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
@@ -83,7 +83,7 @@ def data(full: bool = False, report: Report = quiet) -> Table:
 
     runs, inside: 10,000 runs, in full 40,000, and how many of them end in the ellipse.
     """
-    lines: list[dict[str, object]] = []
+    lines: Lines = []
     for done, (name, (formula, schedule, horizon, printed)) in enumerate(SCHEDULES.items(), 1):
         path, ends = _simulate(schedule, horizon, runs=40_000 if full else 10_000)
         inside = int(np.sum(distance(ends, *_law(schedule, horizon)) <= REACH**2))

@@ -22,7 +22,7 @@ Right: the last iterate's bias at α = 0, with enough dimensions (λ_d Σ η = 0
 
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -33,7 +33,7 @@ from ratelab.experiments.regime import UNTRUNCATED
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, Measure, claim, exponent
 from ratelab.paper_figures.house.style import ITERATES, new_figure, slope_triangle
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian, NoNoise
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import PowerLaw
@@ -58,11 +58,9 @@ SETTINGS = ((2.0, 3.0), (3.0, 10.0))
 """a and b."""
 
 ALPHAS = tuple(j / 10 for j in range(10))
-FINER = tuple(j / 100 for j in range(91))
+FINER = tuple(np.linspace(0, 0.9, 91).tolist())
 LR, FEW, REACH = 0.5, 64, 0.01
 """The first step; dimensions of the truncated spectrum; λ_d Σ η at the end of the others."""
-
-Lines: TypeAlias = list[dict[str, object]]
 
 
 def data(full: bool = False, report: Report = quiet) -> Table:
@@ -96,7 +94,7 @@ def _curves(which: str, a: float, b: float, alpha: float, dim: int, horizon: int
             at = {"what": which + part, **setting, "averaging": averaging}
             fit, limit = exponent(times, risk), limits(a, b, alpha)[part, averaging]
             lines.append({**at, "exponent": fit.exponent, "drift": fit.drift, "limit": limit})
-            lines += [{**at, "t": t, "risk": value} for t, value in zip(times, risk, strict=True)]
+            lines += lines_of(at, {"t": times, "risk": risk})
     return lines
 
 

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,3 +85,13 @@ def read_table(path: Path) -> Table:
     return Table(
         {name: column(entries) for name, entries in zip(header, zip(*lines, strict=True), strict=True)}
     )
+
+
+Lines: TypeAlias = list[dict[str, object]]
+"""What `table_of` makes a table of."""
+
+
+def lines_of(shared: Mapping[str, object], columns: Mapping[str, Iterable[object]]) -> Lines:
+    """Lines that share entries, one for each entry of the columns, which have one length."""
+    rows = zip(*columns.values(), strict=True)
+    return [{**shared, **dict(zip(columns, row, strict=True))} for row in rows]
