@@ -31,7 +31,7 @@ from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean
 from ratelab.paper_figures.house.style import looks, mean_interval, new_figure, shade
-from ratelab.paper_figures.house.table import Table, lines, table_of
+from ratelab.paper_figures.house.table import lines_of, Table, table_of
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.problem import critical_lr, exact_risk
@@ -153,7 +153,7 @@ def risks() -> Iterator[dict[str, object]]:
     for start, noise, policy in product(STARTS, NOISES, POLICIES):
         risk, updates = curve(noise, policy, *STARTS[start])
         epochs = EVERY * np.arange(len(risk))
-        yield from lines(head("risk", policy, noise, start), {"x": epochs, "y": risk, "updates": updates})
+        yield from lines_of(head("risk", policy, noise, start), {"x": epochs, "y": risk, "updates": updates})
 
 
 def checks() -> Iterator[dict[str, object]]:
@@ -175,7 +175,7 @@ def runs(count: int, report: Report) -> Iterator[dict[str, object]]:
     for noise in NOISES:
         for seed, risk in enumerate(simulated(noise, *STARTS[LARGE], count, report)):
             epochs = SEEN * np.arange(len(risk))
-            yield from lines(head("runs", GROWTH, noise, LARGE) | {"seed": seed}, {"x": epochs, "y": risk})
+            yield from lines_of(head("runs", GROWTH, noise, LARGE) | {"seed": seed}, {"x": epochs, "y": risk})
 
 
 def sweep() -> Iterator[dict[str, object]]:
@@ -192,8 +192,8 @@ def sweep() -> Iterator[dict[str, object]]:
 def left() -> Iterator[dict[str, object]]:
     """What is left of E δ."""
     x = np.linspace(0.02, 1.98, 99)
-    yield from lines(head("left", GROWTH), {"x": x, "y": np.abs(1 - x)})
-    yield from lines(head("left", DECAY), {"x": x, "y": (1 - x / FACTOR) ** FACTOR})
+    yield from lines_of(head("left", GROWTH), {"x": x, "y": np.abs(1 - x)})
+    yield from lines_of(head("left", DECAY), {"x": x, "y": (1 - x / FACTOR) ** FACTOR})
 
 
 def draw(table: Table) -> Figure:

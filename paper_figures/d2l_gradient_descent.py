@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import Look, new_figure, ordered, slope_triangle

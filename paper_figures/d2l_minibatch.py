@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ratelab.experiments.estimates import Estimate, fraction_estimate, mean_estimate, ratio_estimate
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import VERMILION, new_figure, ordered

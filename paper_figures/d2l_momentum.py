@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq, minimize_scalar
 
 from ratelab.experiments.verdict import Relation
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered

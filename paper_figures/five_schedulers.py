@@ -31,7 +31,7 @@ from ratelab.paper_figures.house.about import About, Report, portion, quiet
 from ratelab.paper_figures.house.claims import OfSeeds, claim, paired
 from ratelab.paper_figures.house.studies import quoted, study, tidy
 from ratelab.paper_figures.house.style import Look, band, looks, new_figure, plain_numbers
-from ratelab.paper_figures.house.table import Table, lines, table_of
+from ratelab.paper_figures.house.table import lines_of, Table, table_of
 from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.feedback import Feedback, replay
 from ratelab.theory.schedules import Schedule, multipliers
@@ -94,7 +94,7 @@ def rates(trainer: str, spec: Spec, seen: Table, updates: Integers) -> Iterator[
     for rule in spec.schedules:
         head = {"trainer": trainer, "what": "rate", "schedule": repr(rule), "label": spec.label(rule)}
         for seed, rate in enumerate(used(spec, rule, seen)):
-            yield from lines(head | {"seed": seed}, {"t": t, "rate": rate[updates]})
+            yield from lines_of(head | {"seed": seed}, {"t": t, "rate": rate[updates]})
 
 
 def used(spec: Spec, rule: Schedule | Feedback, seen: Table) -> Array:

@@ -29,7 +29,7 @@ from ratelab.paper_figures.house.about import About, Report, portion, quiet
 from ratelab.paper_figures.house.claims import OfSeeds, claim, paired
 from ratelab.paper_figures.house.studies import quoted, study, tidy
 from ratelab.paper_figures.house.style import band, looks, new_figure, plain_numbers
-from ratelab.paper_figures.house.table import Table, lines, table_of
+from ratelab.paper_figures.house.table import lines_of, Table, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.schedules import Schedule, multipliers
 
@@ -76,7 +76,7 @@ def _rates(spec: Spec, form: str) -> Iterator[dict[str, object]]:
         assert isinstance(schedule, Schedule)
         head = {"what": "rate", "form": form, "schedule": repr(schedule), "label": spec.label(schedule)}
         rates = spec.lr[0] * multipliers(schedule, spec.longest)
-        yield from lines(head, {"t": np.arange(1, len(rates) + 1), "rate": rates})
+        yield from lines_of(head, {"t": np.arange(1, len(rates) + 1), "rate": rates})
 
 
 def draw(table: Table) -> Figure:

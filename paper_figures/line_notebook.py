@@ -31,8 +31,9 @@ from matplotlib.patches import Patch
 from ratelab.experiments.engines import step
 from ratelab.experiments.estimates import mean_estimate, ratio_estimate
 from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.claims import mean_interval
 from ratelab.paper_figures.house.style import look, new_figure
 from ratelab.paper_figures.house.table import Table
 from ratelab.problems import philox

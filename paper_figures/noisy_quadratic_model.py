@@ -28,6 +28,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import exp1
 
 from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle

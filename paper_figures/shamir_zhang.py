@@ -30,8 +30,10 @@ from ratelab.experiments.engines.train import Job, train
 from ratelab.experiments.estimates import Estimate, mean_estimate, ratio_estimate
 from ratelab.experiments.evidence import NoFit, fit_trajectories
 from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import Measure
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.claims import mean_interval
 from ratelab.paper_figures.house.style import AVERAGE, LAST, new_figure, shade, slope_triangle
 from ratelab.paper_figures.house.table import Table
 from ratelab.problems import philox

@@ -31,8 +31,9 @@ from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import step
 from ratelab.experiments.estimates import Estimate, mean_estimate
 from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
+from ratelab.paper_figures.house.claims import mean_interval
 from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle
 from ratelab.paper_figures.house.table import Table
 from ratelab.problems import philox

@@ -206,3 +206,7 @@ def plain_numbers(axis: "Axis") -> None:
     """Numbers, not powers of ten, at the major ticks of a logarithmic axis, and none at the minor ones."""
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+ITERATES = {"last iterate": Look(LAST, "-", "o"), "average": Look(AVERAGE, (0, (5, 1.5)), "s")}
+"""By what is looked at, in figures of no more than these two."""

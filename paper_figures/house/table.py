@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,8 +87,11 @@ def read_table(path: Path) -> Table:
     )
 
 
-def lines(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Iterator[dict[str, object]]:
+Lines: TypeAlias = list[dict[str, object]]
+"""What `table_of` makes a table of."""
+
+
+def lines_of(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Lines:
     """A line per entry of columns of one length, all with the same labels in front."""
     entries = [np.asarray(column).tolist() for column in columns.values()]
-    for line in zip(*entries, strict=True):
-        yield {**labels, **dict(zip(columns, line, strict=True))}
+    return [{**labels, **dict(zip(columns, line, strict=True))} for line in zip(*entries, strict=True)]
