@@ -25,8 +25,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, Measure, claim
-from ratelab.paper_figures.house.style import looks, new_figure, shade
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.style import label_edges, looks, new_figure, shade
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Clip, Scaled, Warmup, Within
 from ratelab.theory.schedules import (
@@ -116,13 +116,13 @@ POLICIES = {
 
 def data(full: bool = False, report: Report = quiet) -> Table:
     """A line per policy and epoch, by the text and by the code; the full form is the quick one."""
-    lines = []
+    found: list[dict[str, object]] = []
     for name, policy in POLICIES.items():
         head = {"schedule": repr(policy.schedule), "policy": name, "formula": policy.formula}
         text = multipliers(policy.schedule, policy.epochs)
-        for by, values in (("text", text), ("code", policy.code(text))):
-            lines += [head | {"by": by, "epoch": epoch, "rate": value} for epoch, value in enumerate(values)]
-    return table_of(lines)
+        for by, rates in (("text", text), ("code", policy.code(text))):
+            found += lines(head | {"by": by}, {"epoch": np.arange(policy.epochs), "rate": rates})
+    return table_of(found)
 
 
 def draw(table: Table) -> Figure:
@@ -139,10 +139,7 @@ def draw(table: Table) -> Figure:
             top = curves["rate"].max()
             panel.set_ylim(-0.04 * top, 1.12 * top)  # a rate of 0 is seen above the axis
             panel.yaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
-    for panel in panels[1]:
-        panel.set_xlabel("epoch $t$")
-    for panel in panels[:, 0]:
-        panel.set_ylabel("learning rate")
+    label_edges(panels, "epoch $t$", "learning rate")
     labelled = panels[0, 0]
     labelled.plot([], [], color="0.72", lw=3.2, label="as the text has it")
     labelled.plot([], [], color="0.1", lw=1.1, label="as the PyTorch code has it")
