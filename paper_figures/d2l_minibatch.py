@@ -147,7 +147,7 @@ def data(full: bool = False, report: Report = quiet) -> Table:
         curves = {"loss": excess.mean(axis=0), "with_replacement": exact}
         found += measured({"batch": batch, "lr": lr}, epochs, excess, curves, (0, 7, 15))
         report(done, len(BATCHES))
-    return table_of([*found, *descended(runs), *printed()])
+    return table_of([*descended(runs), *found, *printed()])
 
 
 def measured(
