@@ -15,7 +15,7 @@ its axis ends at 0.35. With 2/(L + μ) the same ten updates go on to f*. Right: 
 eigenvectors of the Hessian: the steepest grows by (1 − L)² per update, all others vanish.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,10 +56,13 @@ PRINTED = {1: (0.245, 0.244), 10: (0.246, 0.246), 100: (0.246, 0.244), ROWS: (0.
 LAST = {1: 2, 10: 2, 100: 2, ROWS: 10}
 """The epochs after which they are."""
 
+KEPT = {1: [0, 7, 15], 10: [15], 100: [15], ROWS: [2, 10, 19, 20]}
+"""The records at which claims speak of single runs, by batch."""
+
 UPDATES = 20
 """Of gradient descent; the book has ten."""
 
-Line = dict[str, object]
+Lines = Iterator[dict[str, object]]
 
 
 class Regression(NamedTuple):
@@ -139,56 +142,50 @@ def descent_parts(lr: float) -> Array:
 def data(full: bool = False, report: Report = quiet) -> Table:
     """1024 runs of each, in full 4096."""
     runs = 4096 if full else 1024
-    found: list[Line] = []
+    found = [*descended(runs), *printed()]
     for done, (batch, lr) in enumerate(BATCHES, 1):
         excess = descend(batch, lr, runs)
-        exact = np.append(np.nan, replaced(batch, lr))
-        epochs = np.arange(excess.shape[1]) * EVERY / ROWS
-        curves = {"loss": excess.mean(axis=0), "with_replacement": exact}
-        found += measured({"batch": batch, "lr": lr}, epochs, excess, curves, (0, 7, 15))
+        curves = {"loss": excess.mean(axis=0), "with_replacement": np.append(np.nan, replaced(batch, lr))}
+        found += measured(batch, lr, np.arange(excess.shape[1]) * EVERY / ROWS, excess, curves)
         report(done, len(BATCHES))
-    return table_of([*descended(runs), *found, *printed()])
+    return table_of(found)
 
 
-def measured(
-    head: Line, epochs: Array, excess: Array, curves: Mapping[str, Array], kept: Sequence[int]
-) -> Iterator[Line]:
+def measured(batch: int, lr: float, epochs: Array, excess: Array, curves: Mapping[str, Array]) -> Lines:
     """What is known of the mean, the band of 95 % of the runs (R, K), and each run where a claim needs it."""
-    f = regression().minimum
+    f, head = regression().minimum, {"batch": batch, "lr": lr}
     low, high = np.quantile(excess, (0.025, 0.975), axis=0)
     columns = {name: f + values for name, values in {**curves, "low": low, "high": high}.items()}
-    yield from lines({"what": "mean", "minimum": f} | head, {"epoch": epochs} | columns)
-    for seed, run in enumerate(f + excess[:, kept]):
-        yield from lines({"what": "run", "seed": seed} | head, {"epoch": epochs[list(kept)], "loss": run})
+    yield from lines({"what": "mean", **head, "minimum": f}, {"epoch": epochs} | columns)
+    for seed, run in enumerate(f + excess[:, KEPT[batch]]):
+        yield from lines({"what": "run", **head, "seed": seed}, {"epoch": epochs[KEPT[batch]], "loss": run})
 
 
-def descended(runs: int) -> Iterator[Line]:
+def descended(runs: int) -> Lines:
     """Gradient descent with the rate 1, also by eigenvectors, and with the best rate."""
     f, eigenvalues = regression().minimum, regression().eigenvalues
     delta = [starts(runs)]
     for _ in range(UPDATES):
         delta.append(delta[-1] - eigenvalues * delta[-1])
     excess = np.stack([0.5 * d**2 @ eigenvalues for d in delta], axis=-1)
-    head: Line = {"batch": ROWS, "lr": 1.0}
     epochs, parts = np.arange(UPDATES + 1.0), descent_parts(1.0)
-    yield from measured(head, epochs, excess, {"loss": parts.sum(axis=0)}, (2, 10, 19, 20))
-    groups = {
+    yield from measured(ROWS, 1.0, epochs, excess, {"loss": parts.sum(axis=0)})
+    grouped = {
         "steepest direction": parts[-1],
         "flattest direction": parts[0],
         "other directions": parts[1:-1].sum(axis=0),
     }
-    for what, part in groups.items():
-        yield from lines({"what": what} | head, {"epoch": epochs, "loss": part})
+    for what, part in grouped.items():
+        yield from lines({"what": what, "batch": ROWS, "lr": 1.0}, {"epoch": epochs, "loss": part})
     best = 2 / (eigenvalues[0] + eigenvalues[-1])
-    curve = {"epoch": epochs, "loss": f + descent_parts(best).sum(axis=0)}
-    yield from lines({"what": "best rate", "batch": ROWS, "lr": best}, curve)
+    losses = f + descent_parts(best).sum(axis=0)
+    yield from lines({"what": "best rate", "batch": ROWS, "lr": best}, {"epoch": epochs, "loss": losses})
     yield {"what": "2/L", "batch": ROWS, "lr": 2 / eigenvalues[-1]}
 
 
-def printed() -> Iterator[Line]:
+def printed() -> Lines:
     for batch, losses in PRINTED.items():
-        head = {"what": "printed", "batch": batch, "epoch": LAST[batch]}
-        yield from lines(head, {"loss": losses})
+        yield from lines({"what": "printed", "batch": batch, "epoch": LAST[batch]}, {"loss": losses})
 
 
 def draw(table: Table) -> Figure:
