@@ -23,7 +23,7 @@ from ratelab.experiments.evidence import slope_weights
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, Measure, claim
 from ratelab.paper_figures.house.style import Look, new_figure, ordered, slope_triangle
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
@@ -73,19 +73,20 @@ def paths() -> Lines:
     steps = (("0.1", 0.1), ("2/(L + mu)", 1 / 3))
     plane = [("plane", step, eta, PLANE, np.array([-5.0, -2.0]), 20) for step, eta in steps]
     for what, step, eta, hessian, start, updates in line + plane:
-        for k, x in enumerate(descend(hessian, eta, start, updates)):
-            head = {"what": what, "step": step, "eta": eta, "update": k}
-            predicted = 0.5 * hessian @ ((1 - eta * hessian) ** k * start) ** 2
-            place = dict(zip(("x1", "x2"), x.tolist(), strict=False))
-            yield head | place | {"value": 0.5 * hessian @ x**2, "predicted": predicted}
+        path, k = descend(hessian, eta, start, updates), np.arange(updates + 1)
+        powers = (1 - eta * hessian) ** k[:, None] * start
+        f = {"value": 0.5 * path**2 @ hessian, "predicted": 0.5 * powers**2 @ hessian}
+        place = dict(zip(("x1", "x2"), path.T, strict=False))
+        yield from lines({"what": what, "step": step, "eta": eta}, {"update": k} | place | f)
 
 
 def factors() -> Lines:
     """The contraction of one update on the plane for every η of `GRID`."""
-    measured = {eta: {"value": contraction(PLANE, eta)} for eta in GRID.tolist()}
-    for eta in sorted([*measured, 1 / 3]):  # the line has its corner at 1/3
-        head = {"what": "factor", "eta": eta, "condition_number": 2.0}
-        yield head | {"predicted": np.abs(1 - eta * PLANE).max()} | measured.get(eta, {})
+    etas = np.sort(np.append(GRID, 1 / 3))  # the line has its corner at 1/3
+    measured = [contraction(PLANE, eta) if eta in GRID else np.nan for eta in etas]
+    predicted = np.abs(1 - etas[:, None] * PLANE).max(axis=1)
+    head = {"what": "factor", "condition_number": 2.0}
+    yield from lines(head, {"eta": etas, "value": measured, "predicted": predicted})
 
 
 def least_factors() -> Lines:
@@ -105,10 +106,8 @@ def least_factors() -> Lines:
 def updates() -> Lines:
     """Until the distance is `NEAR` of what it was, where L = 1."""
     for name, steps in (("2/(L + mu)", 2 / (1 + 1 / KAPPAS)), ("1/L", np.ones_like(KAPPAS))):
-        predicted = np.log(NEAR) / np.log(1 - steps / KAPPAS)
-        for kappa, count, wait in zip(KAPPAS, waits(steps), predicted, strict=True):
-            head = {"what": "updates", "step": name, "condition_number": kappa}
-            yield head | {"value": count, "predicted": wait}
+        found = {"value": waits(steps), "predicted": np.log(NEAR) / np.log(1 - steps / KAPPAS)}
+        yield from lines({"what": "updates", "step": name}, {"condition_number": KAPPAS} | found)
 
 
 def waits(steps: Array) -> Array:

@@ -28,7 +28,7 @@ from scipy.optimize import brentq, minimize_scalar
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, claim
 from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered
-from ratelab.paper_figures.house.table import Table, table_of
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.moments import Additive, exact_risk, steady_risk
 
@@ -114,29 +114,24 @@ def data(full: bool = False, report: Report = quiet) -> Table:
     """`value` is a distance, a radius, what was found, or a share; the full form is the quick one."""
     beta = least(lambda b: slowest(best_eta(b), b), 0, 0.99)
     best = best_eta(beta), beta
-    return table_of([*paths(*best), *radii(), *limits(), *optima(*best), *noise()])
+    return table_of([*paths(*best), *radii(), *optima(*best), *noise()])
 
 
 def paths(best_eta: float, best_beta: float) -> Lines:
     """The book's runs, one with β = 0.9, and one with the best pair."""
     runs = [(f"eta {eta:g}, beta {beta:g}", eta, beta) for eta, beta, _ in RUNS]
     for name, eta, beta in [*runs, ("eta 0.6, beta 0.9", 0.6, 0.9), ("best", best_eta, best_beta)]:
-        for k, (x1, x2) in enumerate(run(eta, beta).tolist()):
-            head = {"what": "path", "run": name, "eta": eta, "beta": beta, "update": k}
-            yield head | {"x1": x1, "x2": x2, "value": math.hypot(x1, x2)}
+        x1, x2 = run(eta, beta).T
+        head = {"what": "path", "run": name, "eta": eta, "beta": beta}
+        yield from lines(head, {"update": np.arange(len(x1)), "x1": x1, "x2": x2, "value": np.hypot(x1, x2)})
 
 
 def radii() -> Lines:
-    """Of one update, and what the step η/(1 − β) would give."""
+    """Of one update, what the step η/(1 − β) would give, and the ηλ at which the radius passes 1."""
     for beta in BETAS:
-        for z in PRODUCTS.tolist():
-            head = {"what": "radius", "beta": beta, "eta_lambda": z}
-            yield head | {"value": radius(z, beta), "predicted": abs(1 - z / (1 - beta))}
-
-
-def limits() -> Lines:
-    """The ηλ at which the radius passes 1."""
-    for beta in BETAS:
+        measured = np.array([radius(z, beta) for z in PRODUCTS])
+        columns = {"eta_lambda": PRODUCTS, "value": measured, "predicted": np.abs(1 - PRODUCTS / (1 - beta))}
+        yield from lines({"what": "radius", "beta": beta}, columns)
         limit = brentq(lambda z, b=beta: radius(z, b) - 1, 1.0, 5.0, xtol=1e-12)
         yield {"what": "limit", "beta": beta, "value": limit}
 
@@ -153,10 +148,9 @@ def noise() -> Lines:
     """Shares of plain SGD's f, of one gradient's variance, and what a batch would leave of either."""
     for beta in NOISY_BETAS:
         eta, weights = STEP * (1 - beta), beta ** np.arange(2000)
-        predicted = steady_risk(LAW, eta, beta) / steady_risk(LAW, STEP)
-        left = noise_left(beta) / noise_left(0.0)
-        yield {"what": "stationary f", "eta": eta, "beta": beta, "value": left, "predicted": predicted}
-        average = (weights**2).sum() / weights.sum() ** 2
+        average, left = (weights**2).sum() / weights.sum() ** 2, noise_left(beta) / noise_left(0.0)
+        steady = steady_risk(LAW, eta, beta) / steady_risk(LAW, STEP)
+        yield {"what": "stationary f", "eta": eta, "beta": beta, "value": left, "predicted": steady}
         yield {"what": "average", "beta": beta, "value": average, "predicted": (1 - beta) / (1 + beta)}
         yield {"what": "batch", "beta": beta, "predicted": 1 - beta}
 
