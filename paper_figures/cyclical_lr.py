@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import looks, new_figure, ordered

@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from ratelab.experiments.dialects import kohya
 from ratelab.experiments.dialects.kohya import Choice
 from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import look, new_figure

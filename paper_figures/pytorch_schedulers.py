@@ -29,6 +29,7 @@ from matplotlib.patches import Patch
 
 from ratelab.experiments import dialects
 from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import look, new_figure

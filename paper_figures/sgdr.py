@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 
 from ratelab.experiments.evidence import slope_weights
 from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import looks, new_figure, shade, slope_triangle

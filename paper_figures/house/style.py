@@ -210,3 +210,12 @@ def plain_numbers(axis: "Axis") -> None:
 
 ITERATES = {"last iterate": Look(LAST, "-", "o"), "average": Look(AVERAGE, (0, (5, 1.5)), "s")}
 """By what is looked at, in figures of no more than these two."""
+
+
+def label_edges(panels: NDArray[Any], x: str, y: str) -> None:
+    """Labels of the axes that a grid of panels (rows, columns) shares: below its last row, left of its first
+    column."""
+    for panel in panels[-1]:
+        panel.set_xlabel(x)
+    for panel in panels[:, 0]:
+        panel.set_ylabel(y)
