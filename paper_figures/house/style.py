@@ -200,3 +200,12 @@ def slope_triangle(
         fontsize="small",
         color="0.25",
     )
+
+
+def label_edges(panels: NDArray[Any], x: str, y: str) -> None:
+    """Labels of the axes that a grid of panels (rows, columns) shares: below its last row, left of its first
+    column."""
+    for panel in panels[-1]:
+        panel.set_xlabel(x)
+    for panel in panels[:, 0]:
+        panel.set_ylabel(y)

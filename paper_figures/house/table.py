@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,10 @@ def read_table(path: Path) -> Table:
     return Table(
         {name: column(entries) for name, entries in zip(header, zip(*lines, strict=True), strict=True)}
     )
+
+
+def lines(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Iterator[dict[str, object]]:
+    """A line per entry of columns of one length, all with the same labels in front."""
+    entries = [np.asarray(column).tolist() for column in columns.values()]
+    for line in zip(*entries, strict=True):
+        yield {**labels, **dict(zip(columns, line, strict=True))}
