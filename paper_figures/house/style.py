@@ -164,9 +164,9 @@ def mean_interval(runs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 def band(
     panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13
 ) -> None:
-    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band."""
-    low, high = mean_interval(runs)
-    panel.fill_between(x, low, high, color=face.colour, alpha=alpha, lw=0)
+    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band, which one run doesn't have."""
+    if len(runs) > 1:
+        panel.fill_between(x, *mean_interval(runs), color=face.colour, alpha=alpha, lw=0)
     panel.plot(x, runs.mean(axis=0), label=label, **face.line())
 
 
