@@ -33,7 +33,7 @@ from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, claim, paired
 from ratelab.paper_figures.house.style import AVERAGE, LAST, Look, band, new_figure, shade, slope_triangle
-from ratelab.paper_figures.house.table import Table, lines, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.networks import LinearClassifier, Split
 from ratelab.theory.arrays import Array, InputError, Integers
@@ -114,7 +114,7 @@ def curves(
         columns = {"t": times, "risk": risk[seed, k]}
         columns |= {"bound": bounds[averaging]} if averaging in bounds else {}
         labels = {"steps": steps, "averaging": averaging, "seed": seed}
-        yield from lines(labels, {name: column[kept] for name, column in columns.items()})
+        yield from lines_of(labels, {name: column[kept] for name, column in columns.items()})
 
 
 def run(network: LinearClassifier, power: float, lrs: tuple[float, ...], times: Integers) -> Array:
@@ -194,14 +194,14 @@ def draw_risk(panel: "Axes", table: Table, power: int = 0) -> None:
     panel.set(xscale="log", xlabel="updates $T$")
 
 
-def curve(table: Table, averaging: str, steps: str = STRONG) -> Table:
+def rows(table: Table, averaging: str, steps: str = STRONG) -> Table:
     """The rows of one averaging."""
     return table.where("steps", steps).where("averaging", averaging)
 
 
 def last(averaging: str, steps: str = STRONG) -> Callable[[Table], Array]:
     """The risk of every run at the end, (R,)."""
-    return lambda table: curve(table, averaging, steps).runs("risk")[1][:, -1]
+    return lambda table: rows(table, averaging, steps).runs("risk")[1][:, -1]
 
 
 def best(averaging: str) -> Callable[[Table], Array]:
@@ -227,14 +227,14 @@ def exponent(curve: Table) -> Estimate:
 
 def scaled(table: Table, averaging: str) -> Array:
     """T times the risk in the worst case."""
-    rows = curve(table, averaging, WORST)
-    return np.asarray(rows["t"] * rows["risk"])
+    found = rows(table, averaging, WORST)
+    return np.asarray(found["t"] * found["risk"])
 
 
 def above_bound(table: Table) -> float:
     """The least risk in the worst case over its bound."""
-    rows = curve(table, LASTS, WORST)
-    return float((rows["risk"] / rows["bound"]).min())
+    found = rows(table, LASTS, WORST)
+    return float((found["risk"] / found["bound"]).min())
 
 
 def growth(averaging: str, printed: str, source: str) -> Claim[Table]:
@@ -254,19 +254,19 @@ CLAIMS = (
     claim(
         "1/(μt), last iterate: the bound 17 G²(1 + log T)/(μT) over the risk, the least",
         CHOSEN,
-        lambda d: room(curve(d, LASTS)),
+        lambda d: room(rows(d, LASTS)),
         "at least 1000",
     ),
     claim(
         "1/(μt), last half: the bound (4 + 5 log 2) G²/(μT) over the risk, the least",
         "Rakhlin, Shamir and Sridharan 2012; number chosen here",
-        lambda d: room(curve(d, HALF)),
+        lambda d: room(rows(d, HALF)),
         "at least 100",
     ),
     claim(
         "1/√t, last iterate: the bound Ω over the risk, the least",
         "Defazio et al. 2023; number chosen here",
-        lambda d: room(curve(d, LASTS, ROOT)),
+        lambda d: room(rows(d, LASTS, ROOT)),
         "at least 50",
     ),
     claim(
@@ -291,13 +291,13 @@ CLAIMS = (
     claim(
         "1/(μt): exponent of the polynomial decay average",
         CHOSEN,
-        lambda d: exponent(curve(d, DECAY)),
+        lambda d: exponent(rows(d, DECAY)),
         "at least 0.95",
     ),
     claim(
         "1/(μt): the last iterate falls more slowly than 1/T: exponent",
         f"{SHAMIR}, their bound read as a rate",
-        lambda d: exponent(curve(d, LASTS)),
+        lambda d: exponent(rows(d, LASTS)),
         "at most 0.95",
         refuted="in this window it falls at least like 1/T: what the long first steps left still fades",
     ),

@@ -87,7 +87,7 @@ def read_table(path: Path) -> Table:
     )
 
 
-def lines(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Iterator[dict[str, object]]:
+def lines_of(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Iterator[dict[str, object]]:
     """A line per entry of columns of one length, all with the same labels in front."""
     entries = [np.asarray(column).tolist() for column in columns.values()]
     for line in zip(*entries, strict=True):
