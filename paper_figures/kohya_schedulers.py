@@ -28,7 +28,7 @@ from ratelab.experiments.dialects.kohya import Choice
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Measure, claim
 from ratelab.paper_figures.house.style import label_edges, look, new_figure
-from ratelab.paper_figures.house.table import Table, lines_of, table_of
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Repeat, Warmup
 from ratelab.theory.cycles import CosineRestarts
@@ -107,7 +107,7 @@ def data(full: bool = False, report: Report = quiet) -> Table:
             words = Warmup(PROMISED[name], FILLED.warmup)
             columns["chosen"] = multipliers(words, len(rates["unet"]))
         labels = {"scheduler": name, "schedule": repr(parts["unet"].schedule)}
-        found += lines_of(labels, {"step": range(len(rates["unet"])), **columns})
+        found += lines(labels, {"step": range(len(rates["unet"])), **columns})
     return table_of(found)
 
 

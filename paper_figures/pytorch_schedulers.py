@@ -30,7 +30,7 @@ from ratelab.experiments import dialects
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Measure, claim
 from ratelab.paper_figures.house.style import label_edges, look, new_figure
-from ratelab.paper_figures.house.table import Table, lines_of, table_of
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.schedules import Compounding, InversePower, Schedule, multipliers
 
@@ -90,7 +90,7 @@ def data(full: bool = False, report: Report = quiet) -> Table:
         horizon = SHOWN if name == "OneCycleLR" else STEPS  # where it ends
         rates = np.pad(LR * multipliers(schedule, horizon), (0, STEPS - horizon), constant_values=np.nan)
         torch, momentum = stepped(text)
-        found += lines_of(
+        found += lines(
             {"scheduler": name, "settings": settings, "schedule": repr(schedule)},
             {"t": range(STEPS), "ours": rates, "torch": torch, "momentum": momentum},
         )

@@ -31,8 +31,8 @@ from ratelab.experiments.evidence import slope_weights
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.exact import last_risk
-from ratelab.paper_figures.house.style import Look, looks, new_figure, shade, slope_triangle
-from ratelab.paper_figures.house.table import Table, lines_of, table_of
+from ratelab.paper_figures.house.style import Look, looks_of, new_figure, shade, slope_triangle
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import LogUniform
@@ -119,17 +119,17 @@ def data(full: bool = False, report: Report = quiet) -> Table:
             "risk": risk,
             "recommended": recommended(risk, ends),
         }
-        found += lines_of({"panel": "run", **label}, along)
+        found += lines({"panel": "run", **label}, along)
         formula = np.array([annealed(length) for length in lengths])
         reached = {"epoch": ends, "length": lengths, "risk": risk[ends * PER_EPOCH], "predicted": formula}
-        found += lines_of({"panel": "end", **label}, reached)
+        found += lines({"panel": "end", **label}, reached)
         restarted = (np.flatnonzero(np.diff(rates) > 0) + 1) / EPOCH
-        found += lines_of({"panel": "restart", **label}, {"epoch": restarted})
+        found += lines({"panel": "restart", **label}, {"epoch": restarted})
         report(k + 1, len(SETTINGS))
     for epochs in (30, 70, 150):
         risk = descend(Cosine(), PEAK, epochs)[1]
         label = {"name": f"cosine over {epochs}", "schedule": repr(Cosine())}
-        found += lines_of({"panel": "single", **label}, {"epoch": TIMES[: len(risk)], "risk": risk})
+        found += lines({"panel": "single", **label}, {"epoch": TIMES[: len(risk)], "risk": risk})
     level = descend(Constant(), PEAK)[1][-1]
     label = {"name": "constant, 0.05", "schedule": repr(Constant())}
     return table_of([*found, {"panel": "constant", **label, "epoch": EPOCHS, "rate": PEAK, "risk": level}])
@@ -144,10 +144,9 @@ def draw(table: Table) -> Figure:
     figure = new_figure(4.4)
     (rates, restarts), (risks, lengths) = figure.subplots(2, 2)
     runs, ends = table.where("panel", "run"), table.where("panel", "end")
-    names, texts = zip(*(key for key, _ in runs.groups("name", "schedule")), strict=True)
     faces = {
         name: replace(face, colour=shade(face.colour, amount))
-        for name, face, amount in zip(names, looks(texts), AMOUNTS, strict=True)
+        for (name, face), amount in zip(looks_of(runs).items(), AMOUNTS, strict=True)
     }
     for name, curve in runs.groups("name"):
         rates.plot(curve["epoch"], curve["rate"], label=name, **faces[name].line())

@@ -33,7 +33,7 @@ from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import Claim, claim, paired
 from ratelab.paper_figures.house.style import AVERAGE, LAST, Look, band, new_figure, shade, slope_triangle
-from ratelab.paper_figures.house.table import Table, lines_of, table_of
+from ratelab.paper_figures.house.table import Table, lines, table_of
 from ratelab.problems import philox
 from ratelab.problems.networks import LinearClassifier, Split
 from ratelab.theory.arrays import Array, InputError, Integers
@@ -114,7 +114,7 @@ def curves(
         columns = {"t": times, "risk": risk[seed, k]}
         columns |= {"bound": bounds[averaging]} if averaging in bounds else {}
         labels = {"steps": steps, "averaging": averaging, "seed": seed}
-        yield from lines_of(labels, {name: column[kept] for name, column in columns.items()})
+        yield from lines(labels, {name: column[kept] for name, column in columns.items()})
 
 
 def run(network: LinearClassifier, power: float, lrs: tuple[float, ...], times: Integers) -> Array:

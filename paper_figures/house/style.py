@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ratelab.paper_figures.house.table import Table
+
 
 def new_figure(height: float, pages: float = 1.0) -> Figure:
     """An empty figure as wide as `pages` pages, `height` inches high with a font of 8 points.
@@ -209,3 +211,9 @@ def label_edges(panels: NDArray[Any], x: str, y: str) -> None:
         panel.set_xlabel(x)
     for panel in panels[:, 0]:
         panel.set_ylabel(y)
+
+
+def looks_of(curves: "Table") -> dict[str, Look]:
+    """A look for each "name" in a table, by its "schedule"."""
+    names, schedules = zip(*(key for key, _ in curves.groups("name", "schedule")), strict=True)
+    return dict(zip(names, looks(schedules), strict=True))

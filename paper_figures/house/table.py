@@ -81,13 +81,13 @@ def table_of(lines: Iterable[Mapping[str, object]]) -> Table:
 def read_table(path: Path) -> Table:
     """The table that a CSV file holds."""
     with path.open(newline="", encoding="utf-8") as file:
-        header, *lines = csv.reader(file)
+        header, *records = csv.reader(file)
     return Table(
-        {name: column(entries) for name, entries in zip(header, zip(*lines, strict=True), strict=True)}
+        {name: column(entries) for name, entries in zip(header, zip(*records, strict=True), strict=True)}
     )
 
 
-def lines_of(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Iterator[dict[str, object]]:
+def lines(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Iterator[dict[str, object]]:
     """A line per entry of columns of one length, all with the same labels in front."""
     entries = [np.asarray(column).tolist() for column in columns.values()]
     for line in zip(*entries, strict=True):
