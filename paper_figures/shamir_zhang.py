@@ -109,7 +109,7 @@ def curves(
     steps: str, times: Integers, risk: Array, bounds: Mapping[str, Array]
 ) -> Iterator[dict[str, object]]:
     """The lines of `risk` (runs, averagings, K); the last half is one where t is a power of 2."""
-    for seed, (k, averaging) in itertools.product(range(len(risk)), enumerate(AVERAGINGS)):
+    for (k, averaging), seed in itertools.product(enumerate(AVERAGINGS), range(len(risk))):
         kept = times & (times - 1) == 0 if averaging == HALF else times > 0
         columns = {"t": times, "risk": risk[seed, k]}
         columns |= {"bound": bounds[averaging]} if averaging in bounds else {}
