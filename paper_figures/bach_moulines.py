@@ -25,8 +25,7 @@ from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import jump
 from ratelab.experiments.evidence import window
 from ratelab.experiments.methods import SGD
-from ratelab.experiments.spec import Measure
-from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, exponent, mean
 from ratelab.paper_figures.house.style import look, mean_interval, new_figure, shade, slope_triangle

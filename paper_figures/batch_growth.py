@@ -31,7 +31,7 @@ from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean
 from ratelab.paper_figures.house.style import looks, mean_interval, new_figure, shade
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.problem import critical_lr, exact_risk
@@ -157,7 +157,7 @@ def risks() -> Iterator[dict[str, object]]:
 
 
 def checks() -> Iterator[dict[str, object]]:
-    """The risk at the first milestone by `theory.moments`, whose batch is fixed; where it stays in the end."""
+    """The risk at the first milestone by `theory.moments`, of a fixed batch; where it stays in the end."""
     for start, noise in product(STARTS, NOISES):
         lr, batch = STARTS[start]
         horizon = MILESTONES[0] * EXAMPLES // batch

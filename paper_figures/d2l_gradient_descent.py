@@ -20,13 +20,11 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from ratelab.experiments.evidence import slope_weights
-from ratelab.experiments.spec import Claim
-from ratelab.experiments.spec import Measure
-from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import Look, new_figure, ordered, slope_triangle
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:

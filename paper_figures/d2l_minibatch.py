@@ -23,12 +23,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ratelab.experiments.estimates import Estimate, fraction_estimate
-from ratelab.experiments.spec import Measure
-from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean, paired
 from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.data.minibatches import minibatches
@@ -160,7 +159,9 @@ def measured(batch: int, lr: float, epochs: Array, excess: Array, curves: Mappin
     columns = {name: f + values for name, values in {**curves, "low": low, "high": high}.items()}
     yield from lines_of({"what": "mean", **head, "minimum": f}, {"epoch": epochs} | columns)
     for seed, run in enumerate(f + excess[:, KEPT[batch]]):
-        yield from lines_of({"what": "run", **head, "seed": seed}, {"epoch": epochs[KEPT[batch]], "loss": run})
+        yield from lines_of(
+            {"what": "run", **head, "seed": seed}, {"epoch": epochs[KEPT[batch]], "loss": run}
+        )
 
 
 def descended(runs: int) -> Lines:

@@ -29,7 +29,7 @@ from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.moments import Additive, exact_risk, steady_risk
 
@@ -124,7 +124,9 @@ def paths(best_eta: float, best_beta: float) -> Lines:
     for name, eta, beta in [*runs, ("eta 0.6, beta 0.9", 0.6, 0.9), ("best", best_eta, best_beta)]:
         x1, x2 = run(eta, beta).T
         head = {"what": "path", "run": name, "eta": eta, "beta": beta}
-        yield from lines_of(head, {"update": np.arange(len(x1)), "x1": x1, "x2": x2, "value": np.hypot(x1, x2)})
+        yield from lines_of(
+            head, {"update": np.arange(len(x1)), "x1": x1, "x2": x2, "value": np.hypot(x1, x2)}
+        )
 
 
 def radii() -> Lines:

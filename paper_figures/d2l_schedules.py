@@ -23,13 +23,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from ratelab.experiments.spec import Claim
-from ratelab.experiments.spec import Measure
-from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import label_edges, looks, new_figure, shade
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Clip, Scaled, Warmup, Within
 from ratelab.theory.schedules import (

@@ -29,7 +29,7 @@ from ratelab.paper_figures.house.about import About, Report, portion, quiet
 from ratelab.paper_figures.house.claims import OfSeeds, claim, paired
 from ratelab.paper_figures.house.studies import quoted, study, tidy
 from ratelab.paper_figures.house.style import band, looks, new_figure, plain_numbers
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.schedules import Schedule, multipliers
 

@@ -29,7 +29,7 @@ from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean, paired
 from ratelab.paper_figures.house.style import look, mean_interval, new_figure
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.problem import exact_risk

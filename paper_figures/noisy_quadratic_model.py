@@ -28,12 +28,11 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import exp1
 
 from ratelab.experiments.evidence import slope_weights
-from ratelab.experiments.spec import Claim
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.moments import Additive, exact_risk
 

@@ -30,8 +30,7 @@ from matplotlib.figure import Figure
 
 from ratelab.experiments.evidence import slope_weights
 from ratelab.experiments.regime import UNTRUNCATED
-from ratelab.experiments.spec import Measure
-from ratelab.experiments.spec import Claim
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, exponent
 from ratelab.paper_figures.house.style import ITERATES, new_figure, slope_triangle

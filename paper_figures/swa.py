@@ -39,7 +39,7 @@ from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import OfSeeds, claim, paired
 from ratelab.paper_figures.house.studies import quoted, study, tidy
 from ratelab.paper_figures.house.style import look, mean_interval, new_figure, slope_triangle
-from ratelab.paper_figures.house.table import lines_of, Table, table_of
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.problem import exact_risk
 from ratelab.problems.quadratic import Quadratic
@@ -133,7 +133,9 @@ def steps(results: Results) -> Iterator[dict[str, object]]:
     epochs = np.linspace(0, horizon // cycle, 24 * horizon // cycle + 1)
     shown = np.linspace(0, horizon - 1, len(epochs)).astype(int)
     for label, schedule in schedules(cycle).items():
-        yield from lines_of(head("step", label, ""), {"x": epochs, "y": multipliers(schedule, horizon)[shown]})
+        yield from lines_of(
+            head("step", label, ""), {"x": epochs, "y": multipliers(schedule, horizon)[shown]}
+        )
 
 
 def quadratic() -> Iterator[dict[str, object]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
+    from ratelab.paper_figures.house.table import Table
+
 
 def new_figure(height: float, pages: float = 1.0) -> Figure:
     """An empty figure as wide as `pages` pages, `height` inches high with a font of 8 points.
@@ -164,9 +166,9 @@ def mean_interval(runs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 def band(
     panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13
 ) -> None:
-    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band."""
-    low, high = mean_interval(runs)
-    panel.fill_between(x, low, high, color=face.colour, alpha=alpha, lw=0)
+    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band, which one run doesn't have."""
+    if len(runs) > 1:
+        panel.fill_between(x, *mean_interval(runs), color=face.colour, alpha=alpha, lw=0)
     panel.plot(x, runs.mean(axis=0), label=label, **face.line())
 
 
@@ -219,3 +221,9 @@ def label_edges(panels: NDArray[Any], x: str, y: str) -> None:
         panel.set_xlabel(x)
     for panel in panels[:, 0]:
         panel.set_ylabel(y)
+
+
+def looks_of(curves: "Table") -> dict[str, Look]:
+    """A look for each "name" in a table, by its "schedule"."""
+    names, schedules = zip(*(key for key, _ in curves.groups("name", "schedule")), strict=True)
+    return dict(zip(names, looks(schedules), strict=True))
