@@ -20,13 +20,14 @@ factor; these two save a factor log κ more.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Measure, claim
+from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
 from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian
@@ -164,14 +165,10 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def _of(name: str, y: str = "updates") -> Measure:
-    """The slope of a schedule's updates, or of its lr."""
-
-    def measure(table: Table) -> float:
-        curve = table.where("name", name)
-        return slope(curve["condition_number"], curve[y])
-
-    return measure
+def _slope(name: str, y: str, table: Table) -> float:
+    """Of a schedule's updates, or of its lr."""
+    curve = table.where("name", name)
+    return slope(curve["condition_number"], curve[y])
 
 
 def _saved(table: Table) -> float:
@@ -181,23 +178,23 @@ def _saved(table: Table) -> float:
 
 
 CONSTANT, ROOT, *_ = SCHEDULES
-_CAPTION = "derived in the caption"
+_HERE = "derived in the caption"
 CLAIMS = (
     *(
         claim(
             f"{type(schedule).__name__}: slope of log updates on log condition number",
-            _CAPTION,
-            _of(name),
+            _HERE,
+            partial(_slope, name, "updates"),
             f"{slope(KAPPAS, predicted(q)):.6g} ± 0.04",
         )
         for name, (schedule, q) in SCHEDULES.items()
     ),
     claim(
         "c/sqrt(t) against constant at condition number 1000: ratio of updates",
-        _CAPTION,
+        _HERE,
         _saved,
         "0.5 ± 0.05",
     ),
-    claim("the best constant step: slope of its log", _CAPTION, _of(CONSTANT, "lr"), "0 ± 0.04"),
-    claim("the best c of c/sqrt(t): slope of its log", _CAPTION, _of(ROOT, "lr"), "0.5 ± 0.04"),
+    claim("the best constant step: slope of its log", _HERE, partial(_slope, CONSTANT, "lr"), "0 ± 0.04"),
+    claim("the best c of c/sqrt(t): slope of its log", _HERE, partial(_slope, ROOT, "lr"), "0.5 ± 0.04"),
 )
