@@ -20,6 +20,7 @@ factor; these two save a factor log κ more.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -165,14 +166,10 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def _of(name: str, y: str = "updates") -> Measure:
-    """The slope of a schedule's updates, or of its lr."""
-
-    def measure(table: Table) -> float:
-        curve = table.where("name", name)
-        return slope(curve["condition_number"], curve[y])
-
-    return measure
+def _slope(name: str, y: str, table: Table) -> float:
+    """Of a schedule's updates, or of its lr."""
+    curve = table.where("name", name)
+    return slope(curve["condition_number"], curve[y])
 
 
 def _saved(table: Table) -> float:
@@ -182,23 +179,23 @@ def _saved(table: Table) -> float:
 
 
 CONSTANT, ROOT, *_ = SCHEDULES
-_CAPTION = "derived in the caption"
+_HERE = "derived in the caption"
 CLAIMS = (
     *(
         claim(
             f"{type(schedule).__name__}: slope of log updates on log condition number",
-            _CAPTION,
-            _of(name),
+            _HERE,
+            partial(_slope, name, "updates"),
             f"{slope(KAPPAS, predicted(q)):.6g} ± 0.04",
         )
         for name, (schedule, q) in SCHEDULES.items()
     ),
     claim(
         "c/sqrt(t) against constant at condition number 1000: ratio of updates",
-        _CAPTION,
+        _HERE,
         _saved,
         "0.5 ± 0.05",
     ),
-    claim("the best constant step: slope of its log", _CAPTION, _of(CONSTANT, "lr"), "0 ± 0.04"),
-    claim("the best c of c/sqrt(t): slope of its log", _CAPTION, _of(ROOT, "lr"), "0.5 ± 0.04"),
+    claim("the best constant step: slope of its log", _HERE, partial(_slope, CONSTANT, "lr"), "0 ± 0.04"),
+    claim("the best c of c/sqrt(t): slope of its log", _HERE, partial(_slope, ROOT, "lr"), "0.5 ± 0.04"),
 )

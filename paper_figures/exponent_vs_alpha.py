@@ -142,7 +142,7 @@ CLAIMS = (
     ),
     claim(
         "the tolerance of these claims is that of the verdicts",
-        "ratelab.experiments.evidence.margin",
+        "experiments.evidence.margin",
         lambda table: float(table.first("margin")),
         "0.0438 ± 0.0001",
     ),
