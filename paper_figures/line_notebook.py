@@ -65,7 +65,6 @@ PRINTED = (
 """Updates before "Step 0", "Step 50", ..., and the costs that the notebook prints there."""
 DRAWS, RUNS = 1000, 64
 
-
 Lines = Iterator[dict[str, object]]
 
 
@@ -98,12 +97,9 @@ def on_its_batch(times: Integers) -> Lines:
     best = 2 * TableLeastSquares("line", batch=BATCH, replacement=False).minimum
     fitted = descend(z[None], y[None], np.array(START), shapes(ONE_BATCH), times)[0]
     for name, line in zip(ONE_BATCH, fitted, strict=True):
-        off = line - TRUE_LINE
-        cost, excess = (
-            np.mean((line @ z.T - y) ** 2, axis=-1),
-            np.einsum("ki,ij,kj->k", off, SECOND_MOMENTS, off),
-        )
+        cost, off = np.mean((line @ z.T - y) ** 2, axis=-1), line - TRUE_LINE
         yield from lines_of(head("cost", "batch", name) | {"best": best}, {"t": times, "value": cost})
+        excess = np.einsum("ki,ij,kj->k", off, SECOND_MOMENTS, off)
         yield from lines_of(head("same", "notebook", name), {"t": times, "value": excess})
     yield from lines_of(head("cost", "printed", NOTEBOOK), {"t": PRINTED_AT, "value": PRINTED})
 
@@ -208,7 +204,7 @@ def draw_fresh(panel: "Axes", table: Table) -> None:
 
 def label(panel: "Axes", table: Table) -> None:
     """Schedules, and what else is drawn."""
-    for schedule, name in [key for key, _ in table.groups("schedule", "name")]:
+    for (schedule, name), _ in table.groups("schedule", "name"):
         panel.plot([], [], label=name, marker=look(schedule).marker, **look(schedule).line())
     panel.plot([], [], "D", color="0.4", mfc="white", label="printed costs")
     panel.plot([], [], color="0.4", ls="--", lw=0.7, label="least cost on the batch")
