@@ -41,14 +41,13 @@ from ratelab.experiments.spec import (
     unit_of_lr,
 )
 from ratelab.experiments.store import Store
-from ratelab.theory.arrays import Array, InputError, Integers
-from ratelab.theory.averaging import Averaging, Last, StepWeighted, Uniform
-from ratelab.theory.bounds import average_curve, omega_curve
+from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import Averaging
 from ratelab.theory.notation import parse
-from ratelab.theory.schedules import multipliers
+from ratelab.theory.schedules import Schedule, multipliers
 
 if TYPE_CHECKING:
-    from ratelab.experiments.methods import Method
+    from ratelab.experiments.engines.job import Job
 
 __all__ = ["run"]
 
@@ -127,26 +126,52 @@ def engine(cell: Cell) -> Engine:
     return "jump" if jumps else "step"
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """A cell's texts as values; `steps` are its lrs in absolute terms."""
+def job(cell: Cell, device: str = "cpu") -> "Job[Any]":
+    """What the cell asks of its engine: its texts as values, its lrs in absolute terms.
 
-    problem: Any
-    method: "Method"
-    schedules: list[Any]
-    averagings: list[Averaging]
-    steps: Array
-    times: Integers
+    With the clock in epochs a schedule's value is held during one and averagings collect at its end.
+    """
+    from ratelab.experiments.engines.job import Job, Loops
+    from ratelab.problems.networks import epoch
+    from ratelab.problems.philox import stream_key
 
-
-def _parsed(cell: Cell) -> _Batch:
     fill_catalogue()
     problem: Any = parse(cell.problem, "problem")
     method: Any = parse(cell.method, "method")
-    schedules: list[Any] = [parse(text, schedule_kind(text)) for text in cell.schedules]
+    written: list[Any] = [parse(text, schedule_kind(text)) for text in cell.schedules]
+    schedules: list[Schedule] = [open_part(schedule) for schedule in written]
     averagings: list[Any] = [parse(text, "averaging") for text in cell.averagings]
-    steps = np.array(cell.lr) * unit_of_lr(problem, method, cell.lr_unit, cell.horizon)
-    return _Batch(problem, method, schedules, averagings, steps, np.array(cell.times))
+    ticks = 1
+    if cell.clock == "epoch":
+        ticks = epoch(problem)
+        schedules = [partial(_held, schedule, ticks) for schedule in schedules]
+        averagings = [partial(_at_ends, averaging, ticks) for averaging in averagings]
+    return Job(
+        problem,
+        method,
+        schedules,
+        np.array(cell.lr) * unit_of_lr(problem, method, cell.lr_unit, cell.horizon),
+        averagings,
+        cell.horizon * ticks,
+        np.array(cell.times) * ticks,
+        0 if cell.seed is None else stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)),
+        range(0) if cell.runs is None else range(*cell.runs),
+        cell.dtype,
+        device,
+        None if cell.feedback_every is None else Loops(written, cell.feedback_every * ticks),
+    )
+
+
+def _held(schedule: Schedule, ticks: int, horizon: int) -> Array:
+    return np.repeat(multipliers(schedule, horizon // ticks), ticks)
+
+
+def _at_ends(averaging: Averaging, ticks: int, steps: Array) -> Array:
+    """What follows the iterate all the way follows it in between, too."""
+    own = averaging(steps[::ticks])
+    mixing = np.ones(len(steps)) if (own == 1).all() else np.zeros(len(steps))
+    mixing[ticks - 1 :: ticks] = own
+    return mixing
 
 
 def compute(
@@ -157,143 +182,27 @@ def compute(
     report: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """The numbers of one cell; nothing but its content enters. What trains may use a GPU and more threads."""
-    batch, made = _parsed(cell), engine(cell)
+    from ratelab.experiments.engines import exact, jump, step, train
+
+    asked, made = job(cell, device), engine(cell)
+    with one_thread(threads if made == "train" else 1):
+        if made == "train":
+            found = train.compute(asked, checkpoint, report)
+        else:
+            found = {"exact": exact, "jump": jump, "step": step}[made].compute(asked)
+    axes = ("run", "schedule", "lr", "averaging", "t")
     coordinates = {
         "schedule": list(cell.schedules),
         "lr": list(cell.lr),
         "averaging": list(cell.averagings),
-        "t": batch.times,
-        "step": ("lr", batch.steps),
+        "t": np.array(cell.times),
+        "step": ("lr", asked.lrs),
     }
-    with one_thread(threads if made == "train" else 1):
-        if cell.runs is None:
-            variables = _theory(cell.horizon, batch)
-        elif made == "train":
-            variables = _train(cell, batch, device, checkpoint, report)
-        else:
-            variables = _monte_carlo(cell, batch)
     if cell.runs is not None:
-        coordinates["run"] = list(range(*cell.runs))
+        coordinates["run"] = list(asked.runs)
+    variables = {name: (axes[-values.ndim :], values) for name, values in found.items()}
     about = {"problem": cell.problem, "method": cell.method, "horizon": cell.horizon, "lr_unit": cell.lr_unit}
     return xr.Dataset(variables, coordinates, attrs=about | {"engine": made})
-
-
-def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
-    """Exact risk and bounds, what is not known left out. One schedule at a time, to keep memory small."""
-    from ratelab.problems.problem import exact_risk, gradient_norms
-
-    problem, momentum, steps = batch.problem, batch.method.momentum, batch.steps
-    shape = (len(batch.schedules), len(steps), len(batch.averagings), len(batch.times))
-    exact, bound = np.full(shape, np.nan), np.full(shape, np.nan)
-    for s, schedule in enumerate(batch.schedules):
-        shapes = multipliers(schedule, horizon)
-        mixings = [averaging(shapes)[None] for averaging in batch.averagings]
-        risk = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)
-        exact[s] = np.nan if risk is None else risk[0]
-        if momentum != 0:
-            continue  # the bounds are those of the plain subgradient method
-        norms = gradient_norms(problem, shapes[None], steps)
-        for n, lr in enumerate(steps):
-            if norms is not None:
-                squared = norms[0, n]
-            elif problem.gradient_bound is not None:
-                squared = np.full(horizon, problem.gradient_bound**2)
-            else:
-                continue
-            for a, averaging in enumerate(batch.averagings):
-                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, problem.distance, squared)
-    dims = ("schedule", "lr", "averaging", "t")
-    named = {"exact": (dims, exact), "bound": (dims, bound)}
-    return {name: value for name, value in named.items() if not np.isnan(value[1]).all()}
-
-
-def bound_curve(
-    averaging: Any, steps: Array, times: Integers, distance: float, squared_norms: Array
-) -> Array:
-    """The worst-case bound for this averaging at the records, (K,): NaN where none is known.
-
-    Ω for the last iterate; the classical bound for the step-weighted average (at t = T still that of
-    x_0..x_{T−1}), and for the uniform one where all steps are equal. Infinite after a divergence.
-    """
-    finite = int(np.argmin(np.append(np.isfinite(squared_norms), False)))
-    asked = np.minimum(times, len(steps) - 1) if isinstance(averaging, StepWeighted) else times
-    known = (asked < finite) | (finite == len(steps))
-    bound = np.full(len(times), np.inf)
-    if isinstance(averaging, Last):
-        curve = omega_curve
-    elif isinstance(averaging, StepWeighted) or (
-        isinstance(averaging, Uniform) and np.all(steps == steps[0])
-    ):
-        curve = average_curve
-    else:
-        return np.full(len(times), np.nan)
-    if finite and known.any():
-        with np.errstate(over="ignore"):  # infinite is the truth
-            bound[known] = curve(steps[:finite], asked[known], distance, squared_norms[:finite])
-    return bound
-
-
-def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
-    from ratelab.experiments.engines import jump, step
-    from ratelab.problems.philox import stream_key
-
-    assert cell.runs is not None
-    assert cell.seed is not None
-    shapes = np.stack([multipliers(open_part(schedule), cell.horizon) for schedule in batch.schedules])
-    mixings = [np.stack([averaging(row) for row in shapes]) for averaging in batch.averagings]
-    key, runs = stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)), range(*cell.runs)
-    common = (batch.problem, batch.method, shapes, batch.steps, mixings, batch.times, key, runs)
-    dtype: step.Dtype = "float32" if cell.dtype == "float32" else "float64"
-    if cell.feedback_every is not None:
-        loops = step.Loops(batch.schedules, cell.feedback_every)
-        risk = step.step_plainly(*common, dtype=dtype, loops=loops)
-    elif engine(cell) == "jump":
-        risk = jump.simulate(*common)
-    else:
-        risk = step.simulate(*common, dtype=dtype)
-    return {"risk": (("run", "schedule", "lr", "averaging", "t"), risk)}
-
-
-def _train(
-    cell: Cell,
-    batch: _Batch,
-    device: str,
-    checkpoint: Path | None,
-    report: Callable[[float], None] | None,
-) -> dict[str, Any]:
-    """With the clock in epochs, a schedule's value is held during one and averagings collect at its end."""
-    from ratelab.experiments.engines import step, train
-    from ratelab.problems.networks import epoch
-    from ratelab.problems.philox import stream_key
-
-    assert cell.runs is not None
-    assert cell.seed is not None
-    ticks = epoch(batch.problem) if cell.clock == "epoch" else 1
-    shapes = np.stack([multipliers(open_part(schedule), cell.horizon) for schedule in batch.schedules])
-    mixings = []
-    for averaging in batch.averagings:
-        mixing = np.stack([averaging(row) for row in shapes])
-        between = np.zeros((*mixing.shape, ticks))
-        between[..., -1] = mixing
-        mixings.append(np.ones(1) if (mixing == 1).all() else between.reshape(len(shapes), -1))
-    loops = None
-    if cell.feedback_every is not None:
-        loops = step.Loops(batch.schedules, cell.feedback_every * ticks)
-    job = train.Job(
-        batch.problem,
-        batch.method,
-        np.repeat(shapes, ticks, axis=1),
-        batch.steps,
-        mixings,
-        batch.times * ticks,
-        stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)),
-        range(*cell.runs),
-        cell.dtype,
-        device,
-        loops,
-    )
-    found = train.train(job, checkpoint, report)
-    return {name: (("run", "schedule", "lr", "averaging", "t"), values) for name, values in found.items()}
 
 
 # Running

@@ -22,6 +22,7 @@ from matplotlib.patches import Patch
 
 from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import jump
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.estimates import Estimate, mean_estimate
 from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
@@ -85,7 +86,9 @@ def data(full: bool = False, report: Report = quiet) -> Curves:
     assert exact is not None
     report(1, 2)
     key = philox.stream_key(0, repr(PROBLEM))
-    runs = jump.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
+    shapes, averagings = [InversePower(power) for power in POWERS], [averaging for _, averaging in AVERAGINGS]
+    job = Job(PROBLEM, SGD(), shapes, lrs, averagings, HORIZON, times, key, range(RUNS))
+    runs = jump.compute(job)["risk"]
     report(2, 2)
     return Curves(times, exact, runs)
 

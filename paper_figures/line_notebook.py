@@ -29,6 +29,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.estimates import mean_estimate, ratio_estimate
 from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
@@ -40,6 +41,7 @@ from ratelab.problems.data.datasets import load
 from ratelab.problems.problem import exact_risk
 from ratelab.problems.regression import TableLeastSquares
 from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.averaging import Last
 from ratelab.theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
 
 if TYPE_CHECKING:
@@ -110,7 +112,9 @@ def data(full: bool = False, report: Report = quiet) -> Fits:
     report(2, 3)
     fresh = exact_risk(problem, s, np.array([LR]), [np.ones_like(s)], times)
     assert fresh is not None
-    runs = step.simulate(problem, SGD(), s, np.array([LR]), [np.ones_like(s)], times, key, range(RUNS))
+    rates, lrs = [schedule for _, schedule in SCHEDULES], np.array([LR])
+    job = Job(problem, SGD(), rates, lrs, [Last()], ROUNDS, times, key, range(RUNS))
+    runs = step.compute(job)["risk"]
     kept = np.cumprod(1 - LR * s[:, :, None] * problem.eigenvalues, axis=1)
     kept = np.concatenate([np.ones_like(kept[:, :1]), kept], axis=1)[:, times] * problem.start
     report(3, 3)

@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 
 from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.estimates import Estimate, mean_estimate
 from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
@@ -40,6 +41,7 @@ from ratelab.problems.problem import critical_lr, exact_risk
 from ratelab.problems.regression import StreamingLeastSquares
 from ratelab.problems.spectra import LogUniform
 from ratelab.theory.arrays import Array
+from ratelab.theory.averaging import Last
 from ratelab.theory.combine import Product, Warmup
 from ratelab.theory.schedules import Constant, MultiStep, Piecewise, Schedule, multipliers
 
@@ -126,13 +128,11 @@ def _level(batch: int) -> float:
 
 def _runs(count: int) -> Array:
     per = EPOCH // LARGEST
-    both = [multipliers(rate(warmup, LARGEST), EPOCHS * per) for warmup in (NONE, GRADUAL)]
-    steps = np.stack(both)[:, : CHECKED[-1] * per]
+    both = [rate(warmup, LARGEST) for warmup in (NONE, GRADUAL)]
     key = philox.stream_key(0, repr(problem(LARGEST)))
     records, lrs = np.array(CHECKED) * per, np.array([ETA * LARGEST])
-    mixings = [np.ones_like(steps)]
-    found = step.simulate(problem(LARGEST), SGD(), steps, lrs, mixings, records, key, range(count))
-    return found[:, :, 0, 0]
+    job = Job(problem(LARGEST), SGD(), both, lrs, [Last()], EPOCHS * per, records, key, range(count))
+    return step.compute(job)["risk"][:, :, 0, 0]
 
 
 def data(full: bool = False, report: Report = quiet) -> Scaling:

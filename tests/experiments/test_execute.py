@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 
 from ratelab.experiments import cost, execute
-from ratelab.experiments.execute import Serial, bound_curve, compute, engine, run
+from ratelab.experiments.engines.exact import bound_curve
+from ratelab.experiments.execute import Serial, compute, engine, run
 from ratelab.experiments.methods import SGD, HeavyBall
 from ratelab.experiments.spec import Cell, Spec, cells
 from ratelab.experiments.store import Store
