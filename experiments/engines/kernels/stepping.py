@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from ratelab.experiments.engines.kernels.averages import block_weights, collect, fold
+from ratelab.experiments.engines.kernels.averages import block_weights, fold
 from ratelab.problems.problem import Sample
 from ratelab.theory.arrays import Array
 from ratelab.theory.threads import serial_products, spread
@@ -50,16 +50,21 @@ def _quadratic_pair(
     steps: Any, beta: Any, weights: Any, lam: Any, noise: Any, x: Any, v: Any, sums: Any
 ) -> None:
     """One run and pair over a block: x −= η(λx + ξ), with velocity v = x − x_prev if there is momentum."""
-    for t in range(len(steps)):
+    d = x.shape[0]
+    for t in range(steps.shape[0]):
         eta = steps[t]
         if beta == 0:
-            for i in range(len(x)):
+            for i in range(d):
                 x[i] -= eta * (lam[i] * x[i] + noise[t, i])
         else:
-            for i in range(len(x)):
+            for i in range(d):
                 v[i] = beta * v[i] - eta * (lam[i] * x[i] + noise[t, i])
                 x[i] += v[i]
-        collect(weights[:, t], x, sums)
+        for a in range(weights.shape[0]):
+            w = weights[a, t]
+            if w != 0:
+                for i in range(d):
+                    sums[a, i] += w * x[i]
 
 
 @njit(nogil=True, cache=True)
@@ -104,7 +109,11 @@ def _regression_pair(
         for i in range(d):
             v[i] = beta * v[i] - eta * g[i]
             x[i] += v[i]
-        collect(weights[:, t], x, sums)
+        for a in range(weights.shape[0]):
+            w = weights[a, t]
+            if w != 0:
+                for i in range(d):
+                    sums[a, i] += w * x[i]
 
 
 @njit(nogil=True, cache=True)
