@@ -25,6 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean, paired
@@ -35,6 +36,7 @@ from ratelab.problems.data.datasets import load
 from ratelab.problems.problem import exact_risk
 from ratelab.problems.regression import TableLeastSquares
 from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.averaging import Last
 from ratelab.theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
 
 if TYPE_CHECKING:
@@ -116,7 +118,8 @@ def on_new_batches(problem: TableLeastSquares, key: int, times: Integers) -> Lin
     """With new batches: exactly, what is left of the start in it, and by simulation."""
     s, lr = shapes(SCHEDULES), np.array([LR])
     exact = exact_risk(problem, s, lr, [np.ones_like(s)], times)
-    runs = step.simulate(problem, SGD(), s, lr, [np.ones_like(s)], times, key, range(RUNS))
+    job = Job(problem, SGD(), list(SCHEDULES.values()), lr, [Last()], ROUNDS, times, key, range(RUNS))
+    runs = step.compute(job)["risk"]
     kept = np.cumprod(1 - LR * s[:, :, None] * problem.eigenvalues, axis=1)
     kept = np.concatenate([np.ones_like(kept[:, :1]), kept], axis=1)[:, times] * problem.start
     left = kept**2 @ problem.eigenvalues
