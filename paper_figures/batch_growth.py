@@ -156,7 +156,7 @@ def risks() -> Iterator[dict[str, object]]:
 
 
 def checks() -> Iterator[dict[str, object]]:
-    """The risk at the first milestone by `theory.moments`, whose batch is fixed; where it stays in the end."""
+    """The risk at the first milestone by `theory.moments`, whose batch is fixed; its steady states."""
     for start, noise in product(STARTS, NOISES):
         lr, batch = STARTS[start]
         horizon = MILESTONES[0] * EXAMPLES // batch
