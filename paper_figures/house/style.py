@@ -44,6 +44,12 @@ def letters(figure: Figure) -> int:
     return int(LETTERS * 8 / float(mpl.rcParams["font.size"]) * figure.get_figwidth())
 
 
+def plain_numbers(axis: "Axis") -> None:
+    """Numbers, not powers of ten, at the major ticks of a logarithmic axis, and none at the minor ones."""
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def few_powers(panel: "Axes", low: float, high: float) -> None:
     """Ticks between the powers of ten of a logarithmic y axis, where these are too few to read it by."""
     if high < 100 * low:
@@ -200,9 +206,3 @@ def slope_triangle(
         fontsize="small",
         color="0.25",
     )
-
-
-def plain_numbers(axis: "Axis") -> None:
-    """Numbers, not powers of ten, at the major ticks of a logarithmic axis, and none at the minor ones."""
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
