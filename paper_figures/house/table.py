@@ -81,9 +81,9 @@ def table_of(lines: Iterable[Mapping[str, object]]) -> Table:
 def read_table(path: Path) -> Table:
     """The table that a CSV file holds."""
     with path.open(newline="", encoding="utf-8") as file:
-        header, *lines = csv.reader(file)
+        header, *records = csv.reader(file)
     return Table(
-        {name: column(entries) for name, entries in zip(header, zip(*lines, strict=True), strict=True)}
+        {name: column(entries) for name, entries in zip(header, zip(*records, strict=True), strict=True)}
     )
 
 
