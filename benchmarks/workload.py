@@ -56,7 +56,6 @@ class Workload:
     def exact(self) -> Array:
         """E risk, (pairs, 2, records)."""
         risk = exact_risk(self.problem, self.multipliers, self.lrs, self.mixings, self.records)
-        assert risk is not None
         return risk.reshape(self.pairs, 2, -1)
 
 

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from ratelab.experiments.claims import *
     from ratelab.experiments.dialects import *
     from ratelab.experiments.execute import *
+    from ratelab.experiments.file import *
     from ratelab.experiments.methods import *
+    from ratelab.experiments.outcome import *
     from ratelab.experiments.spec import *
     from ratelab.experiments.store import *
 else:

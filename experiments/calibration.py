@@ -351,7 +351,7 @@ def _quadratic(rng: Generator) -> Iterator[tuple[bool, Status]]:
     )[int(rng.integers(0, 4))]
     lr = float(10 ** rng.uniform(-2, -0.1))
     path, lrs = _path(problem, HeavyBall(beta) if beta else SGD(), schedule, averaging, lr, horizon)
-    stiffness = 2 * problem.strong_convexity * lr * path.unit(horizon) * timescale / (1 - beta)
+    stiffness = 2 * problem.constants.mu * lr * path.unit(horizon) * timescale / (1 - beta)
     averaged = isinstance(averaging, Uniform | Tail)
     predict = rates.quadratic_averaged if averaged else rates.quadratic_last
     risk = path.risk(lrs)
@@ -426,7 +426,7 @@ def _path(
 
 
 def _of_path(path: Path, lrs: Array, exact: Array, seen: Array, truth: Rate) -> Curve:
-    floor = risk_floor(path.row.problem.start_risk)
+    floor = risk_floor(path.row.problem.constants.start_risk)
     return Curve(
         np.array(path.times, dtype=np.float64), seen, truth, floor, regime.premature(path, lrs, exact)
     )

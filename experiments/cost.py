@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ratelab.experiments.execute import Engine, engine
-from ratelab.experiments.spec import Cell, is_network, quantities
+from ratelab.experiments.cells import Cell, Engine
 from ratelab.theory.moments import Minibatches
-from ratelab.theory.notation import parse
 
 if TYPE_CHECKING:
     from ratelab.problems.networks import Network
@@ -69,9 +67,9 @@ def expect(todo: Sequence[Cell]) -> list[Expectation]:
         groups.setdefault((cell.problem, cell.method, cell.horizon, _kind(cell)), []).append(cell)
     return [
         Expectation(
-            part=f"{problem}, {method}, T = {horizon}, {kind}",
+            part=f"{problem!r}, {method!r}, T = {horizon}, {kind}",
             cells=len(cells),
-            engine=engine(cells[0]),
+            engine=cells[0].engine,
             bytes=max(memory(cell) for cell in cells),
             seconds=sum(cell_seconds(cell) for cell in cells),
         )
@@ -93,13 +91,12 @@ def seconds(todo: Sequence[Cell], workers: int) -> float:
 
 def cell_seconds(cell: Cell) -> float:
     """Seconds of one cell on one core, or of a network on all of them."""
-    problem: Any = parse(cell.problem, "problem")
-    method: Any = parse(cell.method, "method")
-    if is_network(problem):
+    problem = cell.problem
+    if problem.trained:
         return CELL + _training_seconds(cell, problem)
     pairs, averagings = len(cell.schedules) * len(cell.lr), len(cell.averagings)
     d, T = int(problem.dim), cell.horizon
-    plain: bool = method.momentum == 0
+    plain = cell.method.momentum == 0
     coupled = 1.0 if plain else 1.5
     total = CELL + ARRAYS * len(cell.schedules) * (1 + averagings) * T
     if cell.runs is None:
@@ -110,7 +107,7 @@ def cell_seconds(cell: Cell) -> float:
             total += MOMENT * coupled * (averagings + plain) * d * pairs * T
         return total + (BOUND * pairs * T if plain else 0.0)
     runs = cell.runs[1] - cell.runs[0]
-    if engine(cell) == "jump":
+    if cell.engine == "jump":
         total += FOLD * coupled * pairs * averagings * d * T
         return total + (DRAW * coupled * pairs * averagings + 2 * NOISE) * runs * d * len(cell.times)
     batch = int(getattr(problem, "batch", 1))
@@ -141,9 +138,9 @@ def multiplications(network: "Network") -> int:
 
 def memory(cell: Cell) -> int:
     """Bytes that a cell holds at its peak: multipliers, mixing weights, risks, states."""
-    problem: Any = parse(cell.problem, "problem")
+    problem = cell.problem
     schedules, averagings = len(cell.schedules), len(cell.averagings)
-    if is_network(problem):
+    if problem.trained:
         return _training_memory(cell, problem)
     numbers = schedules * (1 + averagings) * cell.horizon
     risks = schedules * len(cell.lr) * averagings * len(cell.times)
@@ -164,7 +161,7 @@ def _training_memory(cell: Cell, network: "Network") -> int:
     models = (cell.runs[1] - cell.runs[0]) * pairs
     updates = cell.horizon * (epoch(network) if cell.clock == "epoch" else 1)
     rows = sum(part.features.nbytes + part.labels.nbytes for part in network.parts().values())
-    kept = models * averagings * len(cell.times) * len(quantities(network))
+    kept = models * averagings * len(cell.times) * len(network.quantities)
     number = 8 if cell.dtype == "float64" else 4
     model = size(network) * (3 * number + 8 * averagings)
     states = max(model, min(GROUP, models * model))

@@ -28,23 +28,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from ratelab.experiments.spec import (
-    Cell,
-    Spec,
-    cells,
-    fill_catalogue,
-    import_file,
-    is_network,
-    open_part,
-    resolved,
-    schedule_kind,
-    unit_of_lr,
-)
+from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.imports import import_file
+from ratelab.experiments.spec import Spec, open_part, resolved
 from ratelab.experiments.store import Store
+from ratelab.experiments.units import unit_of_lr
 from ratelab.theory.arrays import Array, InputError, Integers
 from ratelab.theory.averaging import Averaging, Last, StepWeighted, Uniform
 from ratelab.theory.bounds import average_curve, omega_curve
-from ratelab.theory.notation import parse
 from ratelab.theory.schedules import multipliers
 
 if TYPE_CHECKING:
@@ -114,39 +105,21 @@ def one_thread(kernels: int = 1) -> Iterator[None]:
             torch.set_num_threads(before[1])
 
 
-def engine(cell: Cell) -> Engine:
-    """How a cell is computed: jump (in float64) where open loops keep the state Gaussian, otherwise step."""
-    from ratelab.experiments.engines import jump
-
-    if cell.runs is None:
-        return "exact"
-    problem: Any = parse(cell.problem, "problem")
-    if is_network(problem):
-        return "train"
-    jumps = jump.can_jump(problem) and cell.dtype == "float64" and cell.feedback_every is None
-    return "jump" if jumps else "step"
-
-
 @dataclass(frozen=True)
 class _Batch:
-    """A cell's texts as values; `steps` are its lrs in absolute terms."""
+    """A cell's values; `steps` are its lrs in absolute terms."""
 
     problem: Any
     method: "Method"
-    schedules: list[Any]
-    averagings: list[Averaging]
+    schedules: tuple[Any, ...]
+    averagings: tuple[Averaging, ...]
     steps: Array
     times: Integers
 
 
-def _parsed(cell: Cell) -> _Batch:
-    fill_catalogue()
-    problem: Any = parse(cell.problem, "problem")
-    method: Any = parse(cell.method, "method")
-    schedules: list[Any] = [parse(text, schedule_kind(text)) for text in cell.schedules]
-    averagings: list[Any] = [parse(text, "averaging") for text in cell.averagings]
-    steps = np.array(cell.lr) * unit_of_lr(problem, method, cell.lr_unit, cell.horizon)
-    return _Batch(problem, method, schedules, averagings, steps, np.array(cell.times))
+def _batch(cell: Cell) -> _Batch:
+    steps = np.array(cell.lr) * unit_of_lr(cell.problem, cell.method, cell.lr_unit, cell.horizon)
+    return _Batch(cell.problem, cell.method, cell.schedules, cell.averagings, steps, np.array(cell.times))
 
 
 def compute(
@@ -157,11 +130,11 @@ def compute(
     report: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """The numbers of one cell; nothing but its content enters. What trains may use a GPU and more threads."""
-    batch, made = _parsed(cell), engine(cell)
+    batch, made = _batch(cell), cell.engine
     coordinates = {
-        "schedule": list(cell.schedules),
+        "schedule": list(map(repr, cell.schedules)),
         "lr": list(cell.lr),
-        "averaging": list(cell.averagings),
+        "averaging": list(map(repr, cell.averagings)),
         "t": batch.times,
         "step": ("lr", batch.steps),
     }
@@ -174,7 +147,12 @@ def compute(
             variables = _monte_carlo(cell, batch)
     if cell.runs is not None:
         coordinates["run"] = list(range(*cell.runs))
-    about = {"problem": cell.problem, "method": cell.method, "horizon": cell.horizon, "lr_unit": cell.lr_unit}
+    about = {
+        "problem": repr(cell.problem),
+        "method": repr(cell.method),
+        "horizon": cell.horizon,
+        "lr_unit": cell.lr_unit,
+    }
     return xr.Dataset(variables, coordinates, attrs=about | {"engine": made})
 
 
@@ -183,25 +161,25 @@ def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
     from ratelab.problems.problem import exact_risk, gradient_norms
 
     problem, momentum, steps = batch.problem, batch.method.momentum, batch.steps
+    known, constants = problem.law is not None, problem.constants
     shape = (len(batch.schedules), len(steps), len(batch.averagings), len(batch.times))
     exact, bound = np.full(shape, np.nan), np.full(shape, np.nan)
     for s, schedule in enumerate(batch.schedules):
         shapes = multipliers(schedule, horizon)
         mixings = [averaging(shapes)[None] for averaging in batch.averagings]
-        risk = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)
-        exact[s] = np.nan if risk is None else risk[0]
+        if known:
+            exact[s] = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)[0]
         if momentum != 0:
             continue  # the bounds are those of the plain subgradient method
-        norms = gradient_norms(problem, shapes[None], steps)
+        if known:
+            squared = gradient_norms(problem, shapes[None], steps)[0]
+        elif constants.G is not None:
+            squared = np.full((len(steps), horizon), constants.G**2)
+        else:
+            continue
         for n, lr in enumerate(steps):
-            if norms is not None:
-                squared = norms[0, n]
-            elif problem.gradient_bound is not None:
-                squared = np.full(horizon, problem.gradient_bound**2)
-            else:
-                continue
             for a, averaging in enumerate(batch.averagings):
-                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, problem.distance, squared)
+                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, constants.D, squared[n])
     dims = ("schedule", "lr", "averaging", "t")
     named = {"exact": (dims, exact), "bound": (dims, bound)}
     return {name: value for name, value in named.items() if not np.isnan(value[1]).all()}
@@ -241,13 +219,16 @@ def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
     assert cell.seed is not None
     shapes = np.stack([multipliers(open_part(schedule), cell.horizon) for schedule in batch.schedules])
     mixings = [np.stack([averaging(row) for row in shapes]) for averaging in batch.averagings]
-    key, runs = stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)), range(*cell.runs)
+    key, runs = (
+        stream_key(cell.seed, repr(cell.problem), repr(cell.method), str(cell.horizon)),
+        range(*cell.runs),
+    )
     common = (batch.problem, batch.method, shapes, batch.steps, mixings, batch.times, key, runs)
     dtype: step.Dtype = "float32" if cell.dtype == "float32" else "float64"
     if cell.feedback_every is not None:
         loops = step.Loops(batch.schedules, cell.feedback_every)
         risk = step.step_plainly(*common, dtype=dtype, loops=loops)
-    elif engine(cell) == "jump":
+    elif cell.engine == "jump":
         risk = jump.simulate(*common)
     else:
         risk = step.simulate(*common, dtype=dtype)
@@ -286,7 +267,7 @@ def _train(
         batch.steps,
         mixings,
         batch.times * ticks,
-        stream_key(cell.seed, cell.problem, cell.method, str(cell.horizon)),
+        stream_key(cell.seed, repr(cell.problem), repr(cell.method), str(cell.horizon)),
         range(*cell.runs),
         cell.dtype,
         device,
@@ -319,6 +300,28 @@ def _work(
     return time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The cells of an experiment, and those that its folder lacks or holds damaged."""
+
+    spec: Spec
+    store: Store
+    cells: tuple[Cell, ...]
+    todo: tuple[Cell, ...]
+
+
+def plan(spec: Spec, store: Store, update: bool = False) -> Plan:
+    """What is to be computed; each cell that is there is read to its end.
+
+    InputError where the folder holds another experiment's results, unless `update`: then what matches is kept
+    and what is missing is computed.
+    """
+    if not update:
+        store.refuse_changes(spec)
+    every = cells(spec)
+    return Plan(spec, store, tuple(every), tuple(cell for cell in every if not store.readable(cell)))
+
+
 def run(
     spec: Spec,
     text: str,
@@ -328,20 +331,25 @@ def run(
     report: Report | None = None,
     device: str = "cpu",
 ) -> Outcome:
-    """Compute what is missing of an experiment. `text` is the file's own, kept beside the results.
+    """Compute what is missing of an experiment: `plan`, carried out."""
+    return carry_out(plan(spec, store, update), text, workers, report, device)
 
-    Networks are trained on `device`. InputError where the folder holds another experiment's results, unless
-    `update`: then what matches is kept, what is missing is computed, and nothing is deleted. A cell that
-    fails is noted and stops no other.
+
+def carry_out(
+    planned: Plan, text: str, workers: int = 1, report: Report | None = None, device: str = "cpu"
+) -> Outcome:
+    """Compute what is to do. `text` is the file's own, kept beside the results.
+
+    Networks are trained on `device`. Nothing is deleted, and what is damaged is set aside. A cell that fails
+    is noted and stops no other.
     """
-    if not update:
-        store.refuse_changes(spec)
+    spec, store, every, todo = planned.spec, planned.store, planned.cells, planned.todo
     before = store.manifest()
-    every = cells(spec)
-    todo = [cell for cell in every if not store.whole(cell)]
     if todo:
         check_device(device, spec.dtype)
     store.prepare()
+    for cell in todo:
+        store.set_aside(cell)
     notes: dict[str, Any] = {c.key: before.get("cells", {}).get(c.key, {"cell": c.name}) for c in every}
     manifest = _manifest(spec, device) | {
         "workers": workers,
@@ -358,7 +366,7 @@ def run(
     done = 0
     try:
         for cell, result in _results(todo, store, workers, list(spec.imports), device, report):
-            notes[cell.key] = {"cell": cell.name, "engine": engine(cell), "device": device}
+            notes[cell.key] = {"cell": cell.name, "engine": cell.engine, "device": device}
             if isinstance(result, BaseException):
                 failed[cell.name] = f"{type(result).__name__}: {result}"
                 notes[cell.key] |= {"error": "".join(traceback.format_exception(result))}
@@ -449,7 +457,7 @@ def default_workers(todo: Sequence[Cell]) -> int:
     """As many as there are cores for us, and no more than cells; one where every cell is trained, which takes
     all cores by itself.
     """
-    if all(engine(cell) == "train" for cell in todo):
+    if all(cell.engine == "train" for cell in todo):
         return 1
     return max(1, min(_cores(), len(todo)))
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ratelab.experiments.spec import LrUnit, Selector, Spec, open_part, unit_of_lr
+from ratelab.experiments.spec import Selector, Spec, open_part
+from ratelab.experiments.units import LrUnit, unit_of_lr
 from ratelab.theory import moments
 from ratelab.theory.arrays import Array, InputError, record_times
 from ratelab.theory.moments import Law
@@ -130,7 +131,7 @@ class Path:
         try:
             return unit_of_lr(self.row.problem, self.row.method, "critical", 1)
         except InputError:  # minibatches with momentum: no closed form, and below the limit without noise
-            return 2 * (1 + self.momentum) / float(self.row.problem.smoothness)
+            return 2 * (1 + self.momentum) / float(self.row.problem.constants.L)
 
     def largest_stable(self) -> float:
         """The lr at which the largest step of the last point is the largest stable constant one; inf if all
@@ -179,7 +180,8 @@ def tune(path: Path) -> tuple[Array, Array]:
 def _first_look(path: Path, limit: float) -> tuple[Array, Array]:
     """log lr (n,) and log risk (n, K): a grid that brackets the least of every point, if anything does."""
     step = math.log(2) / BELOW
-    start = math.log(path.row.problem.start_risk) if path.row.problem.start_risk else -math.inf
+    start_risk = path.row.problem.constants.start_risk
+    start = math.log(start_risk) if start_risk else -math.inf
     x = math.log(limit) + step * np.arange(-8.0 * BELOW, 1.0)
     if path.momentum:  # the risk oscillates with lr, as the iterate does with t
         fine = math.log(limit) + math.log(2) / ABOVE * np.arange(-6.0 * ABOVE, 1.0)

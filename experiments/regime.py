@@ -19,6 +19,7 @@ from ratelab.experiments.evidence import MAX_MARGIN, WINDOW, slope_weights
 from ratelab.experiments.paths import Path
 from ratelab.experiments.spec import MAX_HORIZON, open_part
 from ratelab.experiments.verdict import order
+from ratelab.problems.problem import Objective
 from ratelab.problems.spectra import PowerLaw
 from ratelab.theory.arrays import Array, InputError, suffix_sum
 from ratelab.theory.averaging import Last, weights
@@ -124,10 +125,10 @@ def _falls_through(path: Path, reached: Array) -> bool:
     return bool(SETTLED * 2 * WINDOW**growth > 30)
 
 
-def _without_law(problem: object) -> Array:
+def _without_law(problem: Objective) -> Array:
     """What must settle where no law tells which eigenvalues matter: the smallest that is not rounding."""
     found = getattr(problem, "eigenvalues", None)
-    mu, smooth = getattr(problem, "strong_convexity", None), getattr(problem, "smoothness", None)
+    mu, smooth = problem.constants.mu, problem.constants.L
     if found is not None:
         lam = np.asarray(found)
         return np.array([lam[lam > 1e-13 * lam.max()].min()])
@@ -264,7 +265,7 @@ def _fixed_memory(path: Path, lrs: Array, length: float) -> Iterator[Reason]:
         yield Reason(f"{text}{FILLED:g} times that", WINDOW * FILLED * length)
         return
     last = np.array([_steps(path, lrs, k)[-math.ceil(length) :].mean() for k in (0, -1)])
-    ratios = float(path.row.problem.smoothness or 0.0) * last * length / (1 - path.momentum)
+    ratios = float(path.row.problem.constants.L or 0.0) * last * length / (1 - path.momentum)
     span = math.log(path.times[-1] / start)
     added = float(np.log1p(ratios[0]) - np.log1p(ratios[1])) / span
     if added <= MEMORY:
@@ -414,7 +415,7 @@ def _over_horizons(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reaso
     last = float(weights(path.mixing(t)) @ np.arange(t, -1.0, -1.0)) < 0.01 * t
     wanted = path.times[0] * (t / path.times[0]) ** np.linspace(0, 1, 5)
     near = {int(path.times[np.abs(np.log(np.array(path.times) / at)).argmin()]) for at in wanted}
-    smooth = float(path.row.problem.smoothness or 0.0) * float(lrs[-1]) / (1 - path.momentum)
+    smooth = float(path.row.problem.constants.L or 0.0) * float(lrs[-1]) / (1 - path.momentum)
     points = [p for p in (_ends(path, h, smooth) for h in [*sorted(near), *_further(t)]) if p is not None]
     horizons, sums, ends, halves, closing = (np.array(column) for column in zip(*points, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
-from ratelab.experiments.spec import Cell, Spec, cells, changes, quantities, resolved
+from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.spec import Spec, changes, resolved
 from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
@@ -133,14 +134,11 @@ class Store:
             )
         return found
 
-    def whole(self, cell: Cell) -> bool:
-        """Whether the cell is there and can be read to the end; a damaged file is renamed *.corrupt."""
+    def set_aside(self, cell: Cell) -> None:
+        """Rename the file of a cell, where there is one, to *.corrupt."""
         path = self.cell_file(cell)
-        if self.readable(cell):
-            return True
         if path.exists():
             path.replace(path.with_suffix(".nc.corrupt"))
-        return False
 
     def readable(self, cell: Cell) -> bool:
         """Whether the cell is there and can be read to the end."""
@@ -195,7 +193,7 @@ class Results:
 
     def runs(self, curve: Curve, quantity: str = "risk") -> xr.DataArray:
         """f(x̄_t) − f* of every run, or another of its problem's `quantities`; dims (run, t)."""
-        kept = quantities(curve.problem)
+        kept = curve.problem.quantities
         if quantity not in kept:
             raise InputError(f"{curve.problem!r} has no {quantity}; ask for {' or '.join(kept)}")
         blocks = [self._select(cell, curve)[quantity] for cell in self._cells(curve) if cell.runs is not None]
@@ -212,12 +210,12 @@ class Results:
 
     def _cells(self, curve: Curve) -> list[Cell]:
         home = self.spec.home(curve.schedule, curve.averaging, curve.horizon)
-        place = self._by_place[repr(curve.problem), repr(curve.method), home]
-        return [cell for cell in place if repr(curve.schedule) in cell.schedules]
+        place = self._by_place[curve.problem, curve.method, home]
+        return [cell for cell in place if curve.schedule in cell.schedules]
 
     @cached_property
-    def _by_place(self) -> dict[tuple[str, str, int], list[Cell]]:
-        places: dict[tuple[str, str, int], list[Cell]] = {}
+    def _by_place(self) -> dict[tuple[object, object, int], list[Cell]]:
+        places: dict[tuple[object, object, int], list[Cell]] = {}
         for cell in cells(self.spec):
             places.setdefault((cell.problem, cell.method, cell.horizon), []).append(cell)
         return places

@@ -111,13 +111,12 @@ def fewest(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
 def _risk(quadratic: Quadratic, schedule: Schedule, lrs: Array, records: Integers) -> Array:
     s = multipliers(schedule, int(records[-1]))[None]
     risk = exact_risk(quadratic, s, lrs, [np.ones_like(s)], records)
-    assert risk is not None
     return risk[0, :, 0]
 
 
 def _along(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
     """When each lr's trajectory first meets the target, and the soonest of them."""
-    records = record_times(int(250 * quadratic.smoothness / quadratic.strong_convexity), 300)[1:]
+    records = record_times(int(250 * quadratic.constants.L / quadratic.constants.mu), 300)[1:]
     lrs = np.geomspace(1e-3, 10, 30)
     for _ in range(2):
         log_risk = np.log(_risk(quadratic, schedule, lrs, records)) - math.log(TARGET)

@@ -118,7 +118,6 @@ def _risk(problem: Problem, multipliers: Array, lrs: Array, records: Integers) -
     """(lrs, records)."""
     s = np.ascontiguousarray(multipliers)[None]
     risk = exact_risk(problem, s, lrs, [np.ones_like(s)], records)
-    assert risk is not None
     return np.asarray(risk[0, :, 0])
 
 
@@ -159,7 +158,7 @@ def data(full: bool = False, report: Report = quiet) -> Cycles:
         framework=multipliers(FRAMEWORK, UPDATES)[SHOWN],
         tests=tests,
         turns=turns,
-        backs=np.array([_back(risk, _tested(), PROBLEM.start_risk) for risk in tests]),
+        backs=np.array([_back(risk, _tested(), PROBLEM.constants.start_risk) for risk in tests]),
         noiseless=_range_test(quadratic, 2.0, NOISELESS, TOP),
         noiseless_best=float(lrs[constant.argmin()]),
         along=along,
@@ -257,7 +256,7 @@ def _level_reached() -> float:
 
     def excess(lr: float) -> float:
         k = float(np.sum(lr * LIMIT * lam / (2 - 2 * lr * LIMIT * lam)))
-        return PROBLEM.label_sd**2 * k / (1 - k) - 2 * PROBLEM.start_risk
+        return PROBLEM.label_sd**2 * k / (1 - k) - 2 * PROBLEM.constants.start_risk
 
     return float(brentq(excess, 0.1, 0.9999))
 
@@ -322,7 +321,7 @@ CLAIMS: tuple[Claim[Cycles], ...] = (
     Claim(
         "without noise the range test overshoots: lr over 2/L at which it is back at its start",
         "z (log z - 1) = 1, z = ηL - 1, derived here",
-        lambda d: _back(d.noiseless, _tested(TOP), PROBLEM.start_risk),
+        lambda d: _back(d.noiseless, _tested(TOP), PROBLEM.constants.start_risk),
         (1 + float(brentq(lambda z: z * (math.log(z) - 1) - 1, 3, 4))) / 2,
         tolerance=0.02,
     ),

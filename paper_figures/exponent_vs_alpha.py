@@ -85,11 +85,10 @@ def data(full: bool = False, report: Report = quiet) -> Exponents:
     for done, (i, j) in enumerate(np.ndindex(settled.shape)):
         kappa, lr = SETTINGS[i]
         problem = Quadratic(LogUniform(dim=10, condition_number=kappa), noise=Gaussian(1.0))
-        mu, alpha = problem.strong_convexity, float(ALPHAS[j])
+        mu, alpha = problem.constants.mu, float(ALPHAS[j])
         s = multipliers(InversePower(alpha), HORIZON)[None]
         mixings = [averaging(s[0])[None] for _, averaging in AVERAGINGS]
         risk = exact_risk(problem, s, np.array([lr]), mixings, times)
-        assert risk is not None
         settled[i, j] = mu * lr * np.cumsum(s)[times - 1][window(times)][0] >= SETTLED
         for a, predict in enumerate((rates.quadratic_last, rates.quadratic_averaged)):
             fit = exponent(times, risk[0, 0, a])

@@ -109,7 +109,6 @@ def data(full: bool = False, report: Report = quiet) -> Fits:
     drawn = descend(features, residuals, problem.start, s, times)
     report(2, 3)
     fresh = exact_risk(problem, s, np.array([LR]), [np.ones_like(s)], times)
-    assert fresh is not None
     runs = step.simulate(problem, SGD(), s, np.array([LR]), [np.ones_like(s)], times, key, range(RUNS))
     kept = np.cumprod(1 - LR * s[:, :, None] * problem.eigenvalues, axis=1)
     kept = np.concatenate([np.ones_like(kept[:, :1]), kept], axis=1)[:, times] * problem.start

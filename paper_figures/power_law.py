@@ -126,7 +126,6 @@ def risks(a: float, b: float, alpha: float, dim: int, times: Integers) -> Array:
     for noise, factor in ((NoNoise(), 1.0), (Gaussian(1.0, "hessian"), 0.0)):
         problem = Quadratic(PowerLaw(dim, a), noise=noise, initial=tuple((factor * start).tolist()))
         risk = exact_risk(problem, s, np.array([LR]), mixings, times)
-        assert risk is not None
         found.append(risk[0, 0])
     return np.stack(found)
 

@@ -33,6 +33,7 @@ from ratelab.paper_figures.house.claims import Claim
 from ratelab.paper_figures.house.style import look, new_figure
 from ratelab.paper_figures.house.table import Table
 from ratelab.theory.arrays import Array
+from ratelab.theory.reading import call
 from ratelab.theory.schedules import Compounding, InversePower, Schedule, multipliers
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def stepped(text: str) -> tuple[Array, Array]:
     import torch  # takes seconds
     from torch.optim import lr_scheduler
 
-    name, arguments = dialects.call(text)
+    name, arguments = call(text)
     given: dict[str, Any] = {"lr_lambda": function} if text in OURS else dict(arguments)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
     scheduler = getattr(lr_scheduler, name)(optimizer, **given)

@@ -124,7 +124,6 @@ def _risk(schedule: Schedule, lr: float, epochs: int) -> tuple[Array, Array]:
     s = multipliers(schedule, epochs * EPOCH)[None]
     records = np.rint(TIMES[: epochs * PER_EPOCH + 1] * EPOCH).astype(np.int64)
     risk = exact_risk(_problem(), s, np.array([lr]), [np.ones_like(s)], records, BETA)
-    assert risk is not None
     return lr * s[0], risk[0, 0, 0]
 
 

@@ -131,7 +131,7 @@ def data(full: bool = False, report: Report = quiet) -> Results:
     report(3, 3)
     # steps up to 1/μ keep μ‖x‖ below the largest row's norm, and gradients are at most twice that
     squared = 4 * (float((network.parts()["train"].features ** 2).sum(axis=1).max()) + 1)
-    distance = network.distance
+    distance = network.constants.D
     assert distance is not None
     factors = 17 * (1 + np.log(times)), np.full(len(times), (2 + 2.5 * math.log(2)) / 0.5)
     steps = CONSTANTS[0] * multipliers(InversePower(0.5), int(times[-1]) + 1)

@@ -113,7 +113,6 @@ def _exact(warmup: int, batch: int) -> Array:
     s = multipliers(rate(warmup, batch), EPOCHS * per)[None]
     records = np.rint(TIMES * per).astype(np.int64)
     risk = exact_risk(problem(batch), s, np.array([ETA * batch]), [np.ones_like(s)], records)
-    assert risk is not None
     return np.asarray(risk[0, 0, 0])
 
 

@@ -13,6 +13,7 @@ quadratic's; networks, and linear classifiers without it, know none and have los
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from ratelab.problems import minima, philox
 from ratelab.problems.data.datasets import SIZES, load_labelled, validation_split
 from ratelab.problems.data.minibatches import updates_per_epoch
-from ratelab.problems.problem import Objective
+from ratelab.problems.problem import RISK_ALONE, Measure, Objective
 from ratelab.theory.arrays import Array, InputError, Integers
 from ratelab.theory.notation import value
 
@@ -182,6 +183,12 @@ def split(network: Network, x: "Tensor") -> "list[Tensor]":
     return [p.unflatten(-1, shape) for p, shape in zip(pieces, network.shapes, strict=True)]
 
 
+def losses_kept(data: Split) -> tuple[Measure, ...]:
+    """Losses and errors of the parts there are."""
+    validation: tuple[Measure, ...] = ("validation_loss", "validation_error") if data.validation else ()
+    return (*validation, "train_loss", "train_error", "test_loss", "test_error")
+
+
 # Linear classifiers
 
 
@@ -196,7 +203,7 @@ class LinearClassifier:
 
     With weight decay, f* is known to ‖∇f‖²/2μ <= 1e-10, for the hinge loss to a duality gap of 1e-8 f*. μ is
     the weight decay; L is that plus λ_max((1/n) Σ zzᵀ), z = (x, 1), times ½ ("cross_entropy", Böhning 1992)
-    or ¼ ("logistic"). `start_risk` and `distance` are those of x = 0.
+    or ¼ ("logistic"). D and f(x_0) − f* are those of x_0 = 0.
     """
 
     data: Split = Split()
@@ -208,6 +215,8 @@ class LinearClassifier:
     bandwidth: Annotated[float, Gt(0.0)] = 5.0
     seed: Annotated[int, Ge(0)] = 0
     initial_scale: Amount = 0.0
+
+    trained = True
 
     def parts(self) -> dict[str, Part]:
         return _fourier_parts(self.data, self.random_features, self.bandwidth, self.seed)
@@ -238,35 +247,16 @@ class LinearClassifier:
         )
 
     @property
-    def smoothness(self) -> float | None:
-        if self.loss == "hinge":
-            return None
-        kind = self.data, self.loss, self.random_features, self.bandwidth, self.seed
-        return _linear_smoothness(*kind) + self.weight_decay
-
-    @property
-    def strong_convexity(self) -> float:
-        return self.weight_decay
-
-    @property
-    def gradient_bound(self) -> float | None:
-        return None
-
-    @property
-    def distance(self) -> float | None:
-        return None if self.minimum is None else float(np.linalg.norm(self.minimum.minimiser))
-
-    @property
-    def start_risk(self) -> float | None:
-        """f(0) − f*."""
-        if self.minimum is None:
-            return None
-        at_zero = {"cross_entropy": math.log(self.sizes[-1]), "logistic": math.log(2), "hinge": 1.0}
-        return at_zero[self.loss] - self.minimum.value
+    def constants(self) -> "LinearConstants":
+        return LinearConstants(self)
 
     @property
     def law(self) -> None:
         return None
+
+    @property
+    def quantities(self) -> tuple[Measure, ...]:
+        return (*(RISK_ALONE if self.weight_decay else ()), *losses_kept(self.data))
 
     def start(self, key: int, runs: range) -> Array:
         return _dense_start(key, runs, self.sizes, self.initial_scale, "torch")
@@ -276,6 +266,39 @@ class LinearClassifier:
 
     def module(self) -> "nn.Module":
         return _dense_module(self.sizes)
+
+
+@dataclass(frozen=True)
+class LinearConstants:
+    """Each is found when it is asked for: L takes the curvature of all rows, D and f(0) − f* a solver."""
+
+    of: LinearClassifier
+    G: None = None
+
+    @property
+    def L(self) -> float | None:
+        one = self.of
+        if one.loss == "hinge":
+            return None
+        kind = one.data, one.loss, one.random_features, one.bandwidth, one.seed
+        return _linear_smoothness(*kind) + one.weight_decay
+
+    @property
+    def mu(self) -> float:
+        return self.of.weight_decay
+
+    @property
+    def D(self) -> float | None:
+        found = self.of.minimum
+        return None if found is None else float(np.linalg.norm(found.minimiser))
+
+    @property
+    def start_risk(self) -> float | None:
+        found = self.of.minimum
+        if found is None:
+            return None
+        at_zero = {"cross_entropy": math.log(self.of.sizes[-1]), "logistic": math.log(2), "hinge": 1.0}
+        return at_zero[self.of.loss] - found.value
 
 
 @lru_cache(maxsize=2)
@@ -319,6 +342,17 @@ def _with_ones(part: Part) -> Array:
 # Networks
 
 
+@dataclass(frozen=True)
+class Unknown:
+    """The constants of a network: it is not convex, and none is known."""
+
+    L: None = None
+    mu: None = None
+    G: None = None
+    D: None = None
+    start_risk: None = None
+
+
 @value("problem")
 class MLP:
     """A multilayer perceptron: linear layers of `widths` with ReLU, then a linear one; cross entropy.
@@ -357,7 +391,13 @@ class MLP:
     def minimum(self) -> None:
         return None
 
-    smoothness = strong_convexity = gradient_bound = distance = start_risk = law = minimum
+    law = minimum
+    constants = Unknown()
+    trained = True
+
+    @property
+    def quantities(self) -> tuple[Measure, ...]:
+        return losses_kept(self.data)
 
     def start(self, key: int, runs: range) -> Array:
         return _dense_start(key, runs, self.sizes, self.initial_scale, self.initial)
@@ -402,7 +442,13 @@ class LeNet:
     def minimum(self) -> None:
         return None
 
-    smoothness = strong_convexity = gradient_bound = distance = start_risk = law = minimum
+    law = minimum
+    constants = Unknown()
+    trained = True
+
+    @property
+    def quantities(self) -> tuple[Measure, ...]:
+        return losses_kept(self.data)
 
     def start(self, key: int, runs: range) -> Array:
         fans = [25, 25, 150, 150, 400, 400, 120, 120, 84, 84]

@@ -7,7 +7,8 @@ rate.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,39 +22,92 @@ from ratelab.theory.schedules import Schedule, multipliers
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Objective", "Problem", "critical_lr", "exact_risk", "gradient_norms", "risk_curve"]
+__all__ = ["Constants", "Objective", "Problem", "critical_lr", "exact_risk", "gradient_norms", "risk_curve"]
 
 Sample: TypeAlias = tuple[NDArray[np.floating[Any]], ...]
 """What the gradients of a batch of runs at consecutive updates need; arrays have shape (runs, updates, …)."""
 
+Losses: TypeAlias = Literal[
+    "train_loss", "train_error", "validation_loss", "validation_error", "test_loss", "test_error"
+]
+Measure: TypeAlias = Literal["risk", Losses]
+"""What may be kept of a run: its risk; losses and errors on the rows for training, validation and test."""
+RISK_ALONE: Final[tuple[Measure, ...]] = ("risk",)
+
+
+class PartialConstants(Protocol):
+    """The numbers of `Constants`, each None where it is not known or there is none.
+
+    A protocol, not that dataclass: a `Problem` knows all but G, so that who steps it asks for no None; of a
+    classifier some are missing, and others take a solver, so that each is found when it is asked for.
+    """
+
+    @property
+    def L(self) -> float | None: ...
+
+    @property
+    def mu(self) -> float | None: ...
+
+    @property
+    def G(self) -> float | None: ...
+
+    @property
+    def D(self) -> float | None: ...
+
+    @property
+    def start_risk(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What worst-case bounds and learning rates are made of.
+
+    L: the largest eigenvalue of the Hessian anywhere (smoothness).
+    mu: the smallest one (strong convexity, μ).
+    G: with E‖g‖² ≤ G² everywhere; None where there is none (a quadratic's gradient grows with ‖δ‖).
+    D: ‖x_0 − x*‖.
+    start_risk: f(x_0) − f*.
+    """
+
+    L: float
+    mu: float
+    G: float | None
+    D: float
+    start_risk: float
+
+
+def of_quadratic(eigenvalues: Array, start: Array) -> Constants:
+    """The constants of ½ Σ λ_i δ_i² from δ_0 = `start`, both of shape (d,)."""
+    return Constants(
+        L=float(eigenvalues.max()),
+        mu=float(eigenvalues.min()),
+        G=None,
+        D=float(np.linalg.norm(start)),
+        start_risk=float(0.5 * eigenvalues @ start**2),
+    )
+
 
 @runtime_checkable
 class Objective(Protocol):
-    """What a claim needs to know of a function f; None where it is not known, or there is no such number."""
+    """What a claim needs to know of a function f."""
 
     @property
-    def smoothness(self) -> float | None:
-        """L, the largest eigenvalue of the Hessian anywhere."""
-
-    @property
-    def strong_convexity(self) -> float | None:
-        """μ, the smallest eigenvalue of the Hessian anywhere."""
-
-    @property
-    def gradient_bound(self) -> float | None:
-        """G with E‖g‖² ≤ G² everywhere; None where there is none (a quadratic's gradient grows with ‖δ‖)."""
-
-    @property
-    def distance(self) -> float | None:
-        """D = ‖x_0 − x*‖."""
-
-    @property
-    def start_risk(self) -> float | None:
-        """f(x_0) − f*."""
+    def constants(self) -> PartialConstants:
+        """L, μ, G, D and f(x_0) − f*."""
 
     @property
     def law(self) -> Law | None:
         """The exact law of the second moments under SGD and heavy ball; None where none is known."""
+
+    @property
+    def quantities(self) -> tuple[Measure, ...]:
+        """What is kept of every run at the records: the risk where f* is known, losses and errors of what is
+        trained."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a classifier trained on rows of data (a `Network`), with epochs and no exact law; or
+        else a `Problem`, stepped in δ."""
 
 
 @runtime_checkable
@@ -61,16 +115,7 @@ class Problem(Objective, Protocol):
     """A convex f on R^d with minimiser x*, stepped one update at a time and seen from δ = x − x*."""
 
     @property
-    def smoothness(self) -> float: ...
-
-    @property
-    def strong_convexity(self) -> float: ...
-
-    @property
-    def distance(self) -> float: ...
-
-    @property
-    def start_risk(self) -> float: ...
+    def constants(self) -> Constants: ...
 
     @property
     def dim(self) -> int:
@@ -100,18 +145,23 @@ def exact_risk(
     mixings: Sequence[Array],
     records: Integers,
     momentum: float = 0.0,
-) -> Array | None:
-    """E f(x̄_t) − f*, shape (S, n, A, K), as in `theory.moments.exact_risk`; None where no law is known."""
-    if problem.law is None:
-        return None
-    return moments.exact_risk(problem.law, multipliers, lrs, mixings, records, momentum)
+) -> Array:
+    """E f(x̄_t) − f*, shape (S, n, A, K), as in `theory.moments.exact_risk`.
+
+    InputError where the problem has no exact law; whoever may meet such a problem asks for `problem.law`.
+    """
+    return moments.exact_risk(_law(problem), multipliers, lrs, mixings, records, momentum)
 
 
-def gradient_norms(problem: Problem, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array | None:
-    """E‖g_t‖², shape (S, n, T), as in `theory.moments.gradient_norms`; None where no law is known."""
+def gradient_norms(problem: Problem, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array:
+    """E‖g_t‖², shape (S, n, T), as in `theory.moments.gradient_norms`; InputError as in `exact_risk`."""
+    return moments.gradient_norms(_law(problem), multipliers, lrs, momentum)
+
+
+def _law(problem: Problem) -> Law:
     if problem.law is None:
-        return None
-    return moments.gradient_norms(problem.law, multipliers, lrs, momentum)
+        raise InputError(f"{problem!r} has no exact law of the risk; run it by Monte Carlo instead")
+    return problem.law
 
 
 def critical_lr(problem: Problem, momentum: float = 0.0) -> float:
@@ -147,7 +197,4 @@ def risk_curve(
     times = record_times(horizon, records)
     shape = multipliers(schedule, horizon)[None]
     mixing = np.ones_like(shape) if averaging is None else averaging(shape[0])[None]
-    risk = exact_risk(problem, shape, np.array([lr]), [mixing], times, momentum)
-    if risk is None:
-        raise InputError(f"{problem!r} has no exact law of the risk; run it by Monte Carlo instead")
-    return times, risk[0, 0, 0]
+    return times, exact_risk(problem, shape, np.array([lr]), [mixing], times, momentum)[0, 0, 0]

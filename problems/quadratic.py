@@ -10,7 +10,7 @@ import numpy as np
 
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian, Noise, NoNoise
-from ratelab.problems.problem import Sample
+from ratelab.problems.problem import RISK_ALONE, Constants, Sample, of_quadratic
 from ratelab.problems.spectra import Spectrum
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.moments import Additive
@@ -42,6 +42,9 @@ class Quadratic:
                 "give one per coordinate"
             )
 
+    quantities = RISK_ALONE
+    trained = False
+
     @property
     def dim(self) -> int:
         return self.spectrum.dim
@@ -49,18 +52,6 @@ class Quadratic:
     @property
     def eigenvalues(self) -> Array:
         return self.spectrum.eigenvalues()
-
-    @property
-    def smoothness(self) -> float:
-        return float(self.eigenvalues.max())
-
-    @property
-    def strong_convexity(self) -> float:
-        return float(self.eigenvalues.min())
-
-    @property
-    def gradient_bound(self) -> None:
-        return None
 
     @property
     def start(self) -> Array:
@@ -71,12 +62,8 @@ class Quadratic:
         )
 
     @property
-    def distance(self) -> float:
-        return float(np.linalg.norm(self.start))
-
-    @property
-    def start_risk(self) -> float:
-        return float(0.5 * self.eigenvalues @ self.start**2)
+    def constants(self) -> Constants:
+        return of_quadratic(self.eigenvalues, self.start)
 
     @property
     def law(self) -> Additive:
@@ -132,33 +119,20 @@ class Rotated:
         u = self.rotation
         return np.asarray((u * self.quadratic.eigenvalues) @ u.T)
 
+    quantities = RISK_ALONE
+    trained = False
+
     @property
     def dim(self) -> int:
         return self.quadratic.dim
-
-    @property
-    def smoothness(self) -> float:
-        return self.quadratic.smoothness
-
-    @property
-    def strong_convexity(self) -> float:
-        return self.quadratic.strong_convexity
-
-    @property
-    def gradient_bound(self) -> None:
-        return None
 
     @property
     def start(self) -> Array:
         return np.asarray(self.rotation @ self.quadratic.start)
 
     @property
-    def distance(self) -> float:
-        return self.quadratic.distance
-
-    @property
-    def start_risk(self) -> float:
-        return self.quadratic.start_risk
+    def constants(self) -> Constants:
+        return self.quadratic.constants
 
     @property
     def law(self) -> Additive:

@@ -5,7 +5,7 @@ distance from the minimiser, and the largest stable step lies far below 2/L (`cr
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from annotated_types import Ge
@@ -13,7 +13,7 @@ from annotated_types import Ge
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.data.minibatches import minibatches
-from ratelab.problems.problem import Sample
+from ratelab.problems.problem import RISK_ALONE, Constants, Sample, of_quadratic
 from ratelab.problems.spectra import Spectrum
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.moments import MINIBATCH_DIM, Additive, LeastSquares, Minibatches
@@ -22,7 +22,7 @@ from ratelab.theory.notation import value
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["StreamingLeastSquares", "TableLeastSquares"]
+__all__ = ["Rows", "StreamingLeastSquares", "TableLeastSquares"]
 
 Batch = Annotated[int, Ge(1)]
 
@@ -38,6 +38,9 @@ class StreamingLeastSquares:
     label_sd: Annotated[float, Ge(0.0)] = 1.0
     batch: Batch = 1
 
+    quantities = RISK_ALONE
+    trained = False
+
     @property
     def dim(self) -> int:
         return self.spectrum.dim
@@ -47,28 +50,12 @@ class StreamingLeastSquares:
         return self.spectrum.eigenvalues()
 
     @property
-    def smoothness(self) -> float:
-        return float(self.spectrum.eigenvalues().max())
-
-    @property
-    def strong_convexity(self) -> float:
-        return float(self.spectrum.eigenvalues().min())
-
-    @property
-    def gradient_bound(self) -> None:
-        return None
-
-    @property
     def start(self) -> Array:
         return np.full(self.dim, self.dim**-0.5)
 
     @property
-    def distance(self) -> float:
-        return float(np.linalg.norm(self.start))
-
-    @property
-    def start_risk(self) -> float:
-        return float(0.5 * self.spectrum.eigenvalues() @ self.start**2)
+    def constants(self) -> Constants:
+        return of_quadratic(self.eigenvalues, self.start)
 
     @property
     def law(self) -> LeastSquares:
@@ -92,19 +79,44 @@ class StreamingLeastSquares:
         return 0.5 * (delta.new_tensor(self.spectrum.eigenvalues()) * delta**2).sum(-1)
 
 
+Name: TypeAlias = Literal["diabetes", "airfoil", "line", "line_population"]
+
+
+@value("data")
+class Rows:
+    """Rows of the table `name` of `data.datasets`: the `first` ones, or all of them (None).
+
+    `standardised`: columns and targets have mean 0 and variance 1 over all rows of the table, those that are
+    left out too.
+    """
+
+    name: Name
+    first: Annotated[int, Ge(1)] | None = None
+    standardised: bool = True
+
+
+PLAIN: Final[dict[Name, Rows]] = {
+    "diabetes": Rows("diabetes"),
+    "airfoil": Rows("airfoil"),
+    "line": Rows("line", standardised=False),
+    "line_population": Rows("line_population", standardised=False),
+}
+"""What a name alone stands for: real tables are standardised, a line's points are as they are."""
+
+
 @value("problem")
 class TableLeastSquares:
     """f(x) = (1/2n) Σ (z_jᵀx − y_j)² over the n rows of a table, with minibatches of its rows.
 
-    `table` names it ("diabetes", "airfoil", "line", "line_population"; see `data.datasets`). Columns and
-    targets of the two real tables are standardised (mean 0, variance 1), a line's points are as they are;
-    every row ends with a 1, the intercept. `batch` rows are drawn per update: with `replacement`
+    `table` is a name, which stands for all rows, those of "diabetes" and "airfoil" standardised; or `Rows`,
+    which says which rows and whether they are: `TableLeastSquares(Rows("airfoil", first=1500))`. Every row
+    ends with a 1, the intercept. `batch` rows are drawn per update: with `replacement`
     independently (exact law up to 32 columns), without it epoch by epoch from a fresh permutation, the last
     batch of an epoch taking what is left (exact only when the batch is the whole table: gradient descent).
     `initial` is x_0, zero by default.
     """
 
-    table: Literal["diabetes", "airfoil", "line", "line_population"] = "diabetes"
+    table: Name | Rows = "diabetes"
     batch: Batch = 1
     replacement: bool = True
     initial: tuple[float, ...] | None = None
@@ -122,13 +134,16 @@ class TableLeastSquares:
             )
 
     @property
-    def _rows(self) -> "_Rows":
-        return _rows(self.table)
+    def _rows(self) -> "_Seen":
+        return _seen(PLAIN[self.table] if isinstance(self.table, str) else self.table)
 
     @property
     def full(self) -> bool:
         """Whether every update sees every row once: gradient descent."""
         return not self.replacement and self.batch == len(self._rows.residuals)
+
+    quantities = RISK_ALONE
+    trained = False
 
     @property
     def dim(self) -> int:
@@ -139,30 +154,14 @@ class TableLeastSquares:
         return self._rows.eigenvalues
 
     @property
-    def smoothness(self) -> float:
-        return float(self._rows.eigenvalues.max())
-
-    @property
-    def strong_convexity(self) -> float:
-        return float(self._rows.eigenvalues.min())
-
-    @property
-    def gradient_bound(self) -> None:
-        return None
-
-    @property
     def start(self) -> Array:
         """δ_0 = x_0 − x* in the eigenbasis of the Hessian."""
         initial = np.zeros(self.dim) if self.initial is None else np.array(self.initial)
         return np.asarray((initial - self._rows.minimiser) @ self._rows.basis)
 
     @property
-    def distance(self) -> float:
-        return float(np.linalg.norm(self.start))
-
-    @property
-    def start_risk(self) -> float:
-        return float(0.5 * self._rows.eigenvalues @ self.start**2)
+    def constants(self) -> Constants:
+        return of_quadratic(self.eigenvalues, self.start)
 
     @property
     def minimum(self) -> float:
@@ -198,8 +197,8 @@ class TableLeastSquares:
         return 0.5 * (delta.new_tensor(self._rows.eigenvalues) * delta**2).sum(-1)
 
 
-class _Rows(NamedTuple):
-    """A table seen from its minimiser: Hessian = basis · diag(eigenvalues) · basisᵀ, features in that one."""
+class _Seen(NamedTuple):
+    """Rows seen from its minimiser: Hessian = basis · diag(eigenvalues) · basisᵀ, features in that one."""
 
     eigenvalues: Array
     basis: Array
@@ -209,16 +208,20 @@ class _Rows(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _rows(name: str) -> _Rows:
-    table = load(name)
+def _seen(rows: Rows) -> _Seen:
+    table = load(rows.name)
     columns, targets = table.features, table.targets
-    if not name.startswith("line"):
+    there = len(targets)
+    if rows.first is not None and rows.first > there:
+        raise InputError(f"{rows!r}: first is {rows.first}, and there are {there} rows; give at most {there}")
+    if rows.standardised:
         columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
         targets = (targets - targets.mean()) / targets.std()
+    columns, targets = columns[: rows.first], targets[: rows.first]
     design = np.column_stack([columns, np.ones(len(targets))])
     minimiser = np.asarray(np.linalg.lstsq(design, targets)[0], dtype=np.float64)
     eigenvalues, basis = np.linalg.eigh(design.T @ design / len(targets))
-    return _Rows(eigenvalues, basis, minimiser, design @ basis, targets - design @ minimiser)
+    return _Seen(eigenvalues, basis, minimiser, design @ basis, targets - design @ minimiser)
 
 
 def _gradient(delta: "Tensor", z: "Tensor", labels: "Tensor") -> "Tensor":

@@ -5,10 +5,12 @@ their own.
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from shelling import Shell
 from synthetic import sgd
 
 from ratelab.theory.arrays import Array
@@ -31,3 +33,11 @@ def thousand_trials() -> tuple[Array, Array, Array]:
     times = np.unique(np.rint(np.geomspace(20, 2000, 25)))
     risks, exact = sgd(1, 1000, 64, times, np.array([1.0, 0.5, 0.25]))
     return times, risks, exact
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    """In an empty folder, without data sets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RATELAB_DATA", raising=False)
+    return Shell(capsys)

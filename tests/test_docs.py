@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ratelab.commands.report import report
-from ratelab.experiments import claims, execute, spec as specs
+from ratelab.experiments import claims, execute
+from ratelab.experiments.file import load
 from ratelab.experiments.store import Results, Store
 from ratelab.paper_figures.house import schedules_page
 from ratelab.theory.notation import catalogue
@@ -38,13 +39,13 @@ def test_the_five_lines_give_the_number_that_is_printed() -> None:
 def test_the_experiment_file_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "readme.toml"
     path.write_text(_block("toml"), encoding="utf-8")
-    loaded = specs.load(path)
+    loaded = load(path)
     assert len(loaded.claims) == 1
     assert len(loaded.schedules) == 4
 
 
 def test_the_demo_has_its_claims() -> None:
-    loaded = specs.load(DEMO)
+    loaded = load(DEMO)
     assert len(loaded.claims) >= 10
     assert {claim.expect for claim in loaded.claims} == {"supported", "refuted", "undecided"}
     assert f"judges {len(loaded.claims)} sentences" in README
@@ -82,7 +83,7 @@ def test_every_schedule_has_its_picture() -> None:
 @pytest.mark.slow
 def test_the_table_is_the_one_that_the_demo_prints(tmp_path: Path) -> None:
     """The whole of `make demo` but its figures, about half a minute."""
-    loaded, store = specs.load(DEMO), Store(tmp_path / "demo")
+    loaded, store = load(DEMO), Store(tmp_path / "demo")
     outcome = execute.run(loaded, DEMO.read_text(encoding="utf-8"), store, workers=2)
     assert not outcome.failed
     judged = claims.judge(Results(loaded, store))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ratelab.experiments.spec import load
+from ratelab.experiments.file import load
 from ratelab.theory.arrays import Array
 from ratelab.theory.notation import parse
 from ratelab.theory.schedules import Schedule, multipliers

@@ -27,7 +27,7 @@ Shapes: S schedules, n learning rates, A averagings, K record times, d coordinat
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -40,307 +40,295 @@ from ratelab.theory.threads import spread
 _TILE = 64  # coordinates per task: their moments stay in the first-level cache
 
 
-@njit(fastmath={"contract"})
-def _sgd_tile(
-    multipliers: Any,
-    lr: Any,
-    lam: Any,
-    half: Any,
-    noise: Any,
-    m: Any,
-    mixing: Any,
-    q: Any,
-    r: Any,
-    records: Any,
-    out: Any,
-) -> None:
-    """Additive noise, no momentum: the coordinates of one tile; adds Σ ½ λ m and Σ ½ λ r, `half` = ½ λ."""
-    d, averagings = lam.shape[0], mixing.shape[0]
+class _Curves(NamedTuple):
+    """What is asked for, of every schedule at every learning rate: multipliers (S, T), lrs (n,), β, mixing
+    weights (S, A, T) and records (K,)."""
+
+    multipliers: Array
+    lrs: Array
+    beta: float
+    mixings: Array
+    records: Integers
+
+
+class _Curve(NamedTuple):
+    """One of them: multipliers (T,), the learning rate, β, mixing weights (A, T), records (K,)."""
+
+    multipliers: Array
+    lr: float
+    beta: float
+    mixing: Array
+    records: Integers
+
+
+class _Coordinates(NamedTuple):
+    """λ, ½ λ where the risk counts, δ_0 and the noise, (d,). Additive noise has inverse_batch 1/B and label
+    variance σ² 0; least squares has the noise 0."""
+
+    lam: Array
+    half: Array
+    start: Array
+    noise: Array
+    inverse_batch: float
+    label_variance: float
+
+
+class _Packed(NamedTuple):
+    """The same of a table; `rows`, `columns` and `noise_map` are those of `Minibatches.packed`."""
+
+    lam: Array
+    half: Array
+    start: Array
+    rows: Integers
+    columns: Integers
+    noise_map: Array
+
+
+@njit
+def _curve(curves: Any, pair: int) -> Any:
+    s, l = pair // curves.lrs.shape[0], pair % curves.lrs.shape[0]  # noqa: E741
+    return _Curve(curves.multipliers[s], curves.lrs[l], curves.beta, curves.mixings[s], curves.records)
+
+
+@njit
+def _copies(m: Any, averagings: int) -> Any:
+    """q and r (A, d) at the start, where every average is the iterate."""
+    copies = np.empty((averagings, m.shape[0]))
+    copies[:] = m
+    return copies
+
+
+# What is inlined before it is compiled follows the floating-point rules of the kernel that calls it.
+
+
+@njit(inline="always")
+def _averaged(c: Any, g: Any, beta: Any, m: Any, w: Any, old: Any) -> Any:
+    """(q', u', r') of one coordinate, from the moments m' and w' after the update and (q, u, r) before it."""
+    keep, (q, u, r) = 1.0 - c, old
+    cross = (1.0 - g) * q + beta * u
+    return (
+        keep * cross + c * m,
+        keep * (beta * u - g * q) + c * w,
+        keep * keep * r + 2.0 * c * keep * cross + c * c * m,
+    )
+
+
+@njit(inline="always")
+def _record(half: Any, m: Any, r: Any, out: Any, k: Any) -> None:
+    """Adds Σ ½ λ r of the averages (A, d), and last Σ ½ λ m of the iterate, to `out` (A + 1, K)."""
+    averagings = r.shape[0]
+    for i in range(half.shape[0]):
+        out[averagings, k] += half[i] * m[i]
+    for a in range(averagings):
+        for i in range(half.shape[0]):
+            out[a, k] += half[i] * r[a, i]
+
+
+# Additive noise without momentum: each coordinate by itself
+
+
+@njit(fastmath={"contract", "nsz"})  # nsz: the velocity's zeros add nothing to the average
+def _sgd_tile(curve: Any, lam: Any, half: Any, start: Any, noise: Any, out: Any) -> None:
+    """The coordinates of one tile."""
+    d, averagings = lam.shape[0], curve.mixing.shape[0]
+    m = start * start
+    q, r = _copies(m, averagings), _copies(m, averagings)
     t = 0
-    for k in range(records.shape[0]):
-        while t < records[k]:
-            eta = lr * multipliers[t]
+    for k in range(curve.records.shape[0]):
+        while t < curve.records[k]:
+            eta = curve.lr * curve.multipliers[t]
             square = eta * eta
             for i in range(d):
                 factor = 1.0 - eta * lam[i]
                 m[i] = factor * factor * m[i] + square * noise[i]
             for a in range(averagings):
-                c = mixing[a, t]
-                keep = 1.0 - c
+                c = curve.mixing[a, t]
                 for i in range(d):
-                    cross = (1.0 - eta * lam[i]) * q[a, i]
-                    r[a, i] = keep * keep * r[a, i] + 2.0 * c * keep * cross + c * c * m[i]
-                    q[a, i] = keep * cross + c * m[i]
+                    g = eta * lam[i]
+                    old = q[a, i], 0.0, r[a, i]
+                    q[a, i], _, r[a, i] = _averaged(c, g, 0.0, m[i], 0.0, old)
             t += 1
-        for i in range(d):
-            out[averagings, k] += half[i] * m[i]
-        for a in range(averagings):
-            for i in range(d):
-                out[a, k] += half[i] * r[a, i]
+        _record(half, m, r, out, k)
 
 
 @njit(nogil=True, cache=True)
-def _sgd(
-    first: Any,
-    last: Any,
-    multipliers: Any,
-    lrs: Any,
-    lam: Any,
-    half: Any,
-    start: Any,
-    noise: Any,
-    mixings: Any,
-    records: Any,
-    out: Any,
-) -> None:
+def _sgd(first: Any, last: Any, curves: Any, law: Any, out: Any) -> None:
     """`out` (S·n, tiles, A + 1, K): partial sums, one per tile, so that no two tasks share a sum."""
     tiles = out.shape[1]
     for task in range(first, last):
         pair, tile = task // tiles, task % tiles
-        s, l = pair // lrs.shape[0], pair % lrs.shape[0]  # noqa: E741
-        low, high = tile * _TILE, min((tile + 1) * _TILE, lam.shape[0])
-        m = start[low:high] * start[low:high]
-        q = np.empty((mixings.shape[1], high - low))
-        for a in range(mixings.shape[1]):
-            q[a] = m
-        _sgd_tile(
-            multipliers[s],
-            lrs[l],
-            lam[low:high],
-            half[low:high],
-            noise[low:high],
-            m,
-            mixings[s],
-            q,
-            q.copy(),
-            records,
-            out[pair, tile],
-        )
+        part = slice(tile * _TILE, (tile + 1) * _TILE)
+        lam, half, start, noise = law.lam[part], law.half[part], law.start[part], law.noise[part]
+        _sgd_tile(_curve(curves, pair), lam, half, start, noise, out[pair, tile])
+
+
+# Additive or least squares noise and any momentum: all coordinates at once, which least squares couples
+
+
+@njit(inline="always")
+def _total(law: Any, m: Any) -> Any:
+    """(Σ λm + σ²)/B, what every coordinate's noise takes from all."""
+    total = law.label_variance
+    for i in range(m.shape[0]):
+        total += law.lam[i] * m[i]
+    return total * law.inverse_batch
+
+
+@njit(inline="always")
+def _coupled_norm(law: Any, total: Any, m: Any) -> Any:
+    """E‖g‖²."""
+    second, lam = 0.0, law.lam
+    for i in range(m.shape[0]):
+        second += lam[i] * lam[i] * m[i] * (1.0 + law.inverse_batch) + law.noise[i] + lam[i] * total
+    return second
+
+
+@njit(inline="always")
+def _coupled_step(law: Any, total: Any, eta: Any, beta: Any, m: Any, w: Any, v: Any) -> None:
+    """m', w' and V', in place."""
+    square, lam = eta * eta, law.lam
+    for i in range(m.shape[0]):
+        g = eta * lam[i]
+        f = 1.0 - g
+        added = square * (law.noise[i] + lam[i] * lam[i] * m[i] * law.inverse_batch + lam[i] * total)
+        kept = beta * beta * v[i] + added
+        m_new = f * f * m[i] + 2.0 * f * beta * w[i] + kept
+        w_new = beta * (f - g) * w[i] - f * g * m[i] + kept
+        v[i] = g * g * m[i] - 2.0 * beta * g * w[i] + kept
+        m[i] = m_new
+        w[i] = w_new
 
 
 @njit(fastmath={"contract", "reassoc"})
-def _coupled_pair(
-    multipliers: Any,
-    lr: Any,
-    beta: Any,
-    lam: Any,
-    half: Any,
-    start: Any,
-    noise: Any,
-    inverse_batch: Any,
-    label_variance: Any,
-    mixing: Any,
-    records: Any,
-    out: Any,
-    gradient: Any,
-) -> None:
-    """Additive or least squares noise and any momentum, all coordinates at once (least squares couples them).
-
-    `inverse_batch` is 1/B for least squares and 0 for additive noise. `gradient` (T,) receives E‖g_t‖²;
-    empty if unwanted.
-    """
-    d, averagings = lam.shape[0], mixing.shape[0]
-    m = start * start
+def _coupled_pair(curve: Any, law: Any, out: Any, gradient: Any) -> None:
+    """`gradient` (T,) receives E‖g_t‖²; empty if unwanted."""
+    d, averagings, beta = law.lam.shape[0], curve.mixing.shape[0], curve.beta
+    m = law.start * law.start
     w, v = np.zeros(d), np.zeros(d)
-    q = np.empty((averagings, d))
-    for a in range(averagings):
-        q[a] = m
-    u, r = np.zeros((averagings, d)), q.copy()
+    q, u, r = _copies(m, averagings), np.zeros((averagings, d)), _copies(m, averagings)
     t = 0
-    for k in range(records.shape[0]):
-        while t < records[k]:
-            eta = lr * multipliers[t]
-            square = eta * eta
-            total = label_variance
-            for i in range(d):
-                total += lam[i] * m[i]
-            total *= inverse_batch
+    for k in range(curve.records.shape[0]):
+        while t < curve.records[k]:
+            eta, total = curve.lr * curve.multipliers[t], _total(law, m)
             if gradient.shape[0] > 0:
-                second = 0.0
-                for i in range(d):
-                    second += lam[i] * lam[i] * m[i] * (1.0 + inverse_batch) + noise[i] + lam[i] * total
-                gradient[t] = second
-            for i in range(d):
-                g = eta * lam[i]
-                f = 1.0 - g
-                added = square * (noise[i] + lam[i] * lam[i] * m[i] * inverse_batch + lam[i] * total)
-                kept = beta * beta * v[i] + added
-                m_new = f * f * m[i] + 2.0 * f * beta * w[i] + kept
-                w_new = beta * (f - g) * w[i] - f * g * m[i] + kept
-                v[i] = g * g * m[i] - 2.0 * beta * g * w[i] + kept
-                m[i] = m_new
-                w[i] = w_new
+                gradient[t] = _coupled_norm(law, total, m)
+            _coupled_step(law, total, eta, beta, m, w, v)
             for a in range(averagings):
-                c = mixing[a, t]
-                keep = 1.0 - c
+                c = curve.mixing[a, t]
                 for i in range(d):
-                    g = eta * lam[i]
-                    cross = (1.0 - g) * q[a, i] + beta * u[a, i]
-                    r[a, i] = keep * keep * r[a, i] + 2.0 * c * keep * cross + c * c * m[i]
-                    u[a, i] = keep * (beta * u[a, i] - g * q[a, i]) + c * w[i]
-                    q[a, i] = keep * cross + c * m[i]
+                    g = eta * law.lam[i]
+                    old = q[a, i], u[a, i], r[a, i]
+                    q[a, i], u[a, i], r[a, i] = _averaged(c, g, beta, m[i], w[i], old)
             t += 1
-        for i in range(d):
-            out[averagings, k] += half[i] * m[i]
-        for a in range(averagings):
-            for i in range(d):
-                out[a, k] += half[i] * r[a, i]
+        _record(law.half, m, r, out, k)
 
 
 @njit(nogil=True, cache=True)
-def _coupled(
-    first: Any,
-    last: Any,
-    multipliers: Any,
-    lrs: Any,
-    beta: Any,
-    lam: Any,
-    half: Any,
-    start: Any,
-    noise: Any,
-    inverse_batch: Any,
-    label_variance: Any,
-    mixings: Any,
-    records: Any,
-    out: Any,
-    gradient: Any,
-) -> None:
+def _coupled(first: Any, last: Any, curves: Any, law: Any, out: Any, gradient: Any) -> None:
     for pair in range(first, last):
-        s, l = pair // lrs.shape[0], pair % lrs.shape[0]  # noqa: E741
-        _coupled_pair(
-            multipliers[s],
-            lrs[l],
-            beta,
-            lam,
-            half,
-            start,
-            noise,
-            inverse_batch,
-            label_variance,
-            mixings[s],
-            records,
-            out[pair],
-            gradient[pair],
-        )
+        _coupled_pair(_curve(curves, pair), law, out[pair], gradient[pair])
+
+
+# Minibatches of a table: the covariance in full, since fourth moments of the rows mix its entries
+
+
+@njit
+def _table_start(law: Any) -> Any:
+    """(E δδᵀ, E δ, 1) packed, entry e of E δδᵀ being (i, j) = (rows[e], columns[e]), i ≤ j; and which entry
+    each (i, i) is."""
+    d, entries = law.start.shape[0], law.rows.shape[0]
+    state = np.ones(entries + d + 1)
+    diagonal = np.empty(d, dtype=np.int64)
+    for e in range(entries):
+        i, j = law.rows[e], law.columns[e]
+        state[e] = law.start[i] * law.start[j]
+        if i == j:
+            diagonal[i] = e
+    state[entries : entries + d] = law.start
+    return state, diagonal
 
 
 @njit(fastmath={"contract"})
-def _table_pair(
-    multipliers: Any,
-    lr: Any,
-    beta: Any,
-    lam: Any,
-    half: Any,
-    start: Any,
-    rows: Any,
-    columns: Any,
-    noise_map: Any,
-    mixing: Any,
-    records: Any,
-    out: Any,
-    gradient: Any,
-) -> None:
-    """Minibatches of a table: the covariance in full, since fourth moments of the rows mix its entries.
+def _table_noise(noise_map: Any, state: Any, added: Any) -> None:
+    """`added`: the covariance of the gradient, packed."""
+    added[:] = 0.0
+    for h in range(state.shape[0]):
+        for e in range(added.shape[0]):
+            added[e] += noise_map[h, e] * state[h]
 
-    Packed: entry e of E δδᵀ and E vvᵀ is (i, j) = (rows[e], columns[e]), i ≤ j; E δvᵀ is kept as a matrix.
-    `state` is (E δδᵀ, E δ, 1); `noise_map` (its length, entries) takes it to the covariance of the gradient.
-    """
-    d, entries, averagings = lam.shape[0], rows.shape[0], mixing.shape[0]
-    state = np.ones(entries + d + 1)
-    v, added = np.zeros(entries), np.empty(entries)
-    diagonal = np.empty(d, dtype=np.int64)
-    for e in range(entries):
-        state[e] = start[rows[e]] * start[columns[e]]
-        if rows[e] == columns[e]:
-            diagonal[rows[e]] = e
-    state[entries : entries + d] = start
-    speed = np.zeros(d)  # E v
-    w = np.zeros((d, d))
-    q = np.empty((averagings, d))
-    for a in range(averagings):
-        q[a] = start * start
-    u, r = np.zeros((averagings, d)), q.copy()
-    g = np.empty(d)
+
+@njit(fastmath={"contract"})
+def _table_step(law: Any, g: Any, square: Any, added: Any, state: Any) -> None:
+    """E δδᵀ after an update without momentum."""
+    for e in range(added.shape[0]):
+        state[e] = (1.0 - g[law.rows[e]]) * (1.0 - g[law.columns[e]]) * state[e] + square * added[e]
+
+
+@njit(fastmath={"contract"})
+def _table_momentum(law: Any, g: Any, square: Any, beta: Any, added: Any, state: Any, w: Any, v: Any) -> None:
+    """E δδᵀ, E δvᵀ (a matrix) and E vvᵀ (packed) after an update with momentum."""
+    for e in range(added.shape[0]):
+        i, j, m = law.rows[e], law.columns[e], state[e]
+        fi, fj, wij, wji = 1.0 - g[i], 1.0 - g[j], w[i, j], w[j, i]
+        kept = beta * beta * v[e] + square * added[e]
+        state[e] = fi * fj * m + beta * (fi * wij + fj * wji) + kept
+        v[e] = g[i] * g[j] * m - beta * (g[j] * wji + g[i] * wij) + kept
+        w[i, j] = beta * (fi * wij - g[j] * wji) - fi * g[j] * m + kept
+        w[j, i] = beta * (fj * wji - g[i] * wij) - fj * g[i] * m + kept
+
+
+@njit(fastmath={"contract"})
+def _table_mean(g: Any, beta: Any, mean: Any, speed: Any) -> None:
+    """E δ and E v."""
+    for i in range(g.shape[0]):
+        speed[i] = beta * speed[i] - g[i] * mean[i]
+        mean[i] += speed[i]
+
+
+@njit(fastmath={"contract"})
+def _table_norm(lam: Any, added: Any, state: Any, diagonal: Any) -> Any:
+    """E‖g‖²."""
+    second = 0.0
+    for i in range(lam.shape[0]):
+        second += added[diagonal[i]] + lam[i] * lam[i] * state[diagonal[i]]
+    return second
+
+
+@njit(fastmath={"contract"})
+def _table_pair(curve: Any, law: Any, out: Any, gradient: Any) -> None:
+    """`gradient` as in `_coupled_pair`."""
+    d, entries, averagings = law.lam.shape[0], law.rows.shape[0], curve.mixing.shape[0]
+    state, diagonal = _table_start(law)
+    mean, added, beta = state[entries : entries + d], np.empty(entries), curve.beta
+    speed, w, v = np.zeros(d), np.zeros((d, d)), np.zeros(entries)
+    square = law.start * law.start
+    q, u, r = _copies(square, averagings), np.zeros((averagings, d)), _copies(square, averagings)
     t = 0
-    for k in range(records.shape[0]):
-        while t < records[k]:
-            eta = lr * multipliers[t]
-            for i in range(d):
-                g[i] = eta * lam[i]
-            added[:] = 0.0
-            for h in range(state.shape[0]):
-                for e in range(entries):
-                    added[e] += noise_map[h, e] * state[h]
+    for k in range(curve.records.shape[0]):
+        while t < curve.records[k]:
+            eta = curve.lr * curve.multipliers[t]
+            g = eta * law.lam
+            _table_noise(law.noise_map, state, added)
             if gradient.shape[0] > 0:
-                for i in range(d):
-                    gradient[t] += added[diagonal[i]] + lam[i] * lam[i] * state[diagonal[i]]
-            if beta != 0.0:
-                for e in range(entries):
-                    i, j, m = rows[e], columns[e], state[e]
-                    fi, fj, wij, wji = 1.0 - g[i], 1.0 - g[j], w[i, j], w[j, i]
-                    kept = beta * beta * v[e] + eta * eta * added[e]
-                    state[e] = fi * fj * m + beta * (fi * wij + fj * wji) + kept
-                    v[e] = g[i] * g[j] * m - beta * (g[j] * wji + g[i] * wij) + kept
-                    w[i, j] = beta * (fi * wij - g[j] * wji) - fi * g[j] * m + kept
-                    w[j, i] = beta * (fj * wji - g[i] * wij) - fj * g[i] * m + kept
+                gradient[t] = _table_norm(law.lam, added, state, diagonal)
+            if beta == 0.0:
+                _table_step(law, g, eta * eta, added, state)
             else:
-                for e in range(entries):
-                    state[e] = (1.0 - g[rows[e]]) * (1.0 - g[columns[e]]) * state[e] + eta * eta * added[e]
-            for i in range(d):
-                speed[i] = beta * speed[i] - g[i] * state[entries + i]
-                state[entries + i] += speed[i]
+                _table_momentum(law, g, eta * eta, beta, added, state, w, v)
+            _table_mean(g, beta, mean, speed)
             for a in range(averagings):
-                c = mixing[a, t]
-                keep = 1.0 - c
+                c = curve.mixing[a, t]
                 for i in range(d):
-                    now = state[diagonal[i]]
-                    cross = (1.0 - g[i]) * q[a, i] + beta * u[a, i]
-                    r[a, i] = keep * keep * r[a, i] + 2.0 * c * keep * cross + c * c * now
-                    u[a, i] = keep * (beta * u[a, i] - g[i] * q[a, i]) + c * w[i, i]
-                    q[a, i] = keep * cross + c * now
+                    m, old = state[diagonal[i]], (q[a, i], u[a, i], r[a, i])
+                    q[a, i], u[a, i], r[a, i] = _averaged(c, g[i], beta, m, w[i, i], old)
             t += 1
-        for i in range(d):
-            out[averagings, k] += half[i] * state[diagonal[i]]
-        for a in range(averagings):
-            for i in range(d):
-                out[a, k] += half[i] * r[a, i]
+        _record(law.half, state[diagonal], r, out, k)
 
 
 @njit(nogil=True, cache=True)
-def _table(
-    first: Any,
-    last: Any,
-    multipliers: Any,
-    lrs: Any,
-    beta: Any,
-    lam: Any,
-    half: Any,
-    start: Any,
-    rows: Any,
-    columns: Any,
-    noise_map: Any,
-    mixings: Any,
-    records: Any,
-    out: Any,
-    gradient: Any,
-) -> None:
+def _table(first: Any, last: Any, curves: Any, law: Any, out: Any, gradient: Any) -> None:
     for pair in range(first, last):
-        s, l = pair // lrs.shape[0], pair % lrs.shape[0]  # noqa: E741
-        _table_pair(
-            multipliers[s],
-            lrs[l],
-            beta,
-            lam,
-            half,
-            start,
-            rows,
-            columns,
-            noise_map,
-            mixings[s],
-            records,
-            out[pair],
-            gradient[pair],
-        )
+        _table_pair(_curve(curves, pair), law, out[pair], gradient[pair])
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,23 +460,23 @@ def _run(
     kept, where = without_last(mixings, (schedules, horizon))
     pairs, lam = schedules * len(lrs), law.eigenvalues
     half = 0.5 * lam if only is None else np.where(only, 0.5 * lam, 0.0)
-    common = (multipliers, lrs, momentum, lam, half, start)
+    curves = _Curves(multipliers, lrs, float(momentum), kept, records)
     out = np.zeros((pairs, kept.shape[1] + 1, len(records)))
     match law:
-        case Additive() if momentum == 0 and norms.shape[1] == 0:
-            tiles = np.zeros((pairs, -(-len(lam) // _TILE), *out.shape[1:]))
-            spread(
-                _sgd, pairs * tiles.shape[1], *common[:2], lam, half, start, law.noise, kept, records, tiles
-            )
-            out = tiles.sum(axis=1)
         case Additive():
-            spread(_coupled, pairs, *common, law.noise, 0.0, 0.0, kept, records, out, norms)
+            known = _Coordinates(lam, half, start, law.noise, 0.0, 0.0)
+            if momentum == 0 and norms.shape[1] == 0:
+                tiles = np.zeros((pairs, -(-len(lam) // _TILE), *out.shape[1:]))
+                spread(_sgd, pairs * tiles.shape[1], curves, known, tiles)
+                out = tiles.sum(axis=1)
+            else:
+                spread(_coupled, pairs, curves, known, out, norms)
         case LeastSquares():
             zero = np.zeros_like(lam)
-            batch, variance = 1 / law.batch, law.label_variance
-            spread(_coupled, pairs, *common, zero, batch, variance, kept, records, out, norms)
+            known = _Coordinates(lam, half, start, zero, 1 / law.batch, float(law.label_variance))
+            spread(_coupled, pairs, curves, known, out, norms)
         case Minibatches():
-            spread(_table, pairs, *common, *law.packed(), kept, records, out, norms)
+            spread(_table, pairs, curves, _Packed(lam, half, start, *law.packed()), out, norms)
     risk = once_infinite(out)
     return np.ascontiguousarray(risk.reshape(schedules, len(lrs), *risk.shape[1:])[:, :, where, :])
 

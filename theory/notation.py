@@ -1,20 +1,17 @@
 """Text and value are two views of one thing: `repr` of a value is its notation, and `parse` reads it back.
 
-A class decorated with `value` becomes a frozen, validated dataclass and joins the catalogue of its kind. The
-reader walks the syntax tree of one call expression over those catalogues; it evaluates nothing else, so a
-file can be read safely.
+A class decorated with `value` becomes a frozen, validated dataclass and joins the catalogue of its kind. What
+`reading` reads as one call expression becomes a value here, by the names in those catalogues.
 """
 
 import ast
 import dataclasses
-import difflib
 import functools
 import itertools
 import math
-import operator
+import re
 import types
 import typing
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, cast, dataclass_transform
 
@@ -23,12 +20,24 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from ratelab.theory.arrays import InputError
+from ratelab.theory.reading import (
+    MAX_LEVELS,
+    REFUSED,
+    UnreadError,
+    closest,
+    did_you_mean,
+    finite,
+    literal,
+    short,
+    size,
+    syntax,
+    written,
+)
 
 __all__ = ["catalogue", "expand", "parse", "value"]
 
 KINDS: Final = ("schedule", "feedback", "averaging", "spectrum", "noise", "data", "problem", "method")
 MAX_BYTES: Final = 4096
-MAX_LEVELS: Final = 20
 MAX_GRID: Final = 10_000
 
 _CONFIG = ConfigDict(
@@ -36,13 +45,6 @@ _CONFIG = ConfigDict(
 )
 _CATALOGUES: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
 _KIND_OF: dict[type, str] = {}
-_BAD: Final = object()
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 
 V = TypeVar("V")
 
@@ -109,15 +111,21 @@ def expand(text: str, kind: str) -> list[object]:
     Errors as in `parse`.
     """
     tree = _tree(text, kind)
-    size = _size(tree)
-    if size > MAX_GRID:
+    count = _count(tree)
+    if count > MAX_GRID:
         raise InputError(
-            f"{_short(text)} expands into {size} values; at most {MAX_GRID} are allowed: split it"
+            f"{short(text)} expands into {count} values; at most {MAX_GRID} are allowed: split it"
         )
     faults: list[str] = []
     grid = [_read_value(node, kind, faults) for node in _alternatives(tree)]
     _raise(text, kind, faults)
     return grid
+
+
+def schedule_kind(text: str) -> Literal["schedule", "feedback"]:
+    """Of which of the two kinds on the schedules axis a text is, by the name that it calls."""
+    name = re.search(r"\w+", text)
+    return "feedback" if name is not None and name[0] in catalogue("feedback") else "schedule"
 
 
 def describe(annotation: object) -> str:
@@ -193,11 +201,11 @@ def _translate(cls: type, error: ValidationError, given: dict[str, Any]) -> tupl
             )
         elif kind == "value_error":
             reason = str(detail["ctx"]["error"])
-            where = f"{cls.__name__}.{field} = {_short(given.get(field))}" if field else cls.__name__
+            where = f"{cls.__name__}.{field} = {short(given.get(field))}" if field else cls.__name__
             faults[field] = f"{where}: {reason}"
         else:
             faults[field] = (
-                f"{cls.__name__}.{field} = {_short(given.get(field))}: give {describe(hints[field])}"
+                f"{cls.__name__}.{field} = {short(given.get(field))}: give {describe(hints[field])}"
             )
     return tuple(faults.items())
 
@@ -214,7 +222,7 @@ def _misplaced(member: object, kinds: tuple[str, ...]) -> Iterator[str]:
     elif isinstance(member, type):
         yield f"{member.__name__} is a class, not a value: write {member.__name__}(...)"
     elif _KIND_OF.get(type(member), kinds[0]) not in kinds:
-        yield f"{_short(member)} is {_a(_KIND_OF[type(member)])}; {_wanted(kinds)} is wanted here"
+        yield f"{short(member)} is {_a(_KIND_OF[type(member)])}; {_wanted(kinds)} is wanted here"
 
 
 def _key(member: object) -> object:
@@ -260,18 +268,14 @@ def _kinds(annotation: object) -> tuple[str, ...]:
 def _tree(text: str, kind: str) -> ast.expr:
     _table(kind)
     if not isinstance(text, str):
-        raise InputError(f"{_short(text)} is not text; write {_a(kind)} such as {_example(kind)}")
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise InputError(f"{_short(text)} is {size} bytes long; at most {MAX_BYTES} are read")
+        raise InputError(f"{short(text)} is not text; write {_a(kind)} such as {_example(kind)}")
+    if size(text) > MAX_BYTES:
+        raise InputError(f"{short(text)} is {size(text)} bytes long; at most {MAX_BYTES} are read")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # "\d" and the like are mistakes here
-            return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError, Warning) as error:
-        reason = getattr(error, "msg", None) or str(error) or "nested too deeply"
+        return cast(ast.expr, syntax(text, "eval"))
+    except UnreadError as error:
         raise InputError(
-            f"cannot read {_short(text)}: {reason}; write {_a(kind)} such as {_example(kind)}"
+            f"cannot read {short(text)}: {error}; write {_a(kind)} such as {_example(kind)}"
         ) from None
 
 
@@ -281,104 +285,90 @@ def _read_value(node: ast.expr, kind: str, faults: list[str]) -> object:
     name = node.id if isinstance(node, ast.Name) else ""
     hint = f"write {name}()" if name in _CATALOGUES[kind] else f"write one call such as {_example(kind)}"
     faults.append(f"{_a(kind)} is wanted, not {_what(node)}; {hint}{_nearest(name, list(_CATALOGUES[kind]))}")
-    return _BAD
+    return REFUSED
 
 
 def _read(node: ast.expr, kinds: tuple[str, ...], faults: list[str], level: int) -> object:
+    """The value of an expression where there is room for values of `kinds`; REFUSED, and faults, else."""
     if level > MAX_LEVELS:
         faults.append(f"nested deeper than {MAX_LEVELS} levels")
-        return _BAD
-    match node:
-        case ast.Call():
-            return _read_call(node, kinds, faults, level)
-        case ast.Constant(value=bool() | int() | float() | str() | None):
-            return node.value
-        case ast.Tuple():
-            members = [_read(member, kinds, faults, level + 1) for member in node.elts]
-            return _BAD if any(member is _BAD for member in members) else tuple(members)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
-            operand = _read(node.operand, kinds, faults, level + 1)
-            return _calculate(
-                node, faults, operator.neg if isinstance(node.op, ast.USub) else operator.pos, operand
-            )
-        case ast.BinOp() if type(node.op) in _ARITHMETIC:
-            pair = [_read(side, kinds, faults, level + 1) for side in (node.left, node.right)]
-            return _calculate(node, faults, _ARITHMETIC[type(node.op)], *pair)
-    faults.append(f"{_what(node)} is not part of the notation{_instead(node)}")
-    return _BAD
-
-
-def _calculate(node: ast.expr, faults: list[str], operation: Callable[..., Any], *operands: object) -> object:
-    if any(operand is _BAD for operand in operands):
-        return _BAD
-    if any(isinstance(operand, bool) or not isinstance(operand, int | float) for operand in operands):
-        faults.append(f"{_what(node)}: only numbers can be combined")
-        return _BAD
+        return REFUSED
+    if isinstance(node, ast.Call):
+        return _read_call(node, kinds, faults, level)
     try:
-        result = operation(*operands)
-        if math.isfinite(result):
-            return result
-        reason = f"is {result}"
-    except ArithmeticError as error:
-        reason = str(error)
-    faults.append(f"{_what(node)}: {reason}; write a finite number")
-    return _BAD
+        found = literal(node, lambda part: _read(part, kinds, faults, level + 1))
+        return finite(found) if isinstance(node, ast.UnaryOp) else found
+    except UnreadError as error:
+        reason = f": {error}" if str(error) else f" is not part of the notation{_instead(node)}"
+        faults.append(f"{_what(node)}{reason}")
+        return REFUSED
 
 
 def _read_call(node: ast.Call, kinds: tuple[str, ...], faults: list[str], level: int) -> object:
+    """The value that a call makes; where its name is unknown, its arguments are still worth reading."""
     cls = _resolve(node.func, kinds, faults)
-    if level > MAX_LEVELS:
-        faults.append(f"nested deeper than {MAX_LEVELS} levels")
-        return _BAD
-    hints = _fields(cls) if cls is not None else {}
-    names = list(hints)
-    title = cls.__name__ if cls is not None else ""
-    written: list[tuple[str | None, ast.expr]] = [
-        *((names[0] if names and not index else None, argument) for index, argument in enumerate(node.args)),
-        *((keyword.arg, keyword.value) for keyword in node.keywords),
-    ]
-    before = len(faults)
+    found: list[str] = []
+    given = _read_arguments(node, cls, found, level)
+    made = REFUSED if cls is None else _make(cls, given, found)
+    faults += found
+    return made
+
+
+def _read_arguments(node: ast.Call, cls: type | None, faults: list[str], level: int) -> dict[str, object]:
+    """What a call gives for each field of a class; REFUSED for what cannot be read."""
+    fields = {} if cls is None else _fields(cls)
+    first = [*list(fields)[:1], *[None] * len(node.args)]
+    places = [*zip(first, node.args, strict=False), *((each.arg, each.value) for each in node.keywords)]
     given: dict[str, object] = {}
-    for index, (name, argument) in enumerate(written):
-        known = name is not None and name in hints
-        if cls is not None and not known:
-            if index >= len(node.args) and name is not None:
-                faults.append(f"{title} has no field {name}{_nearest(name, names)}; fields: {_names(names)}")
-            elif index >= len(node.args) or isinstance(argument, ast.Starred):
-                faults.append(f"{title}: ** and * are not part of the notation; write each field by its name")
-            elif not names:
-                faults.append(f"{title} takes no arguments, and {_what(argument)} is given")
-            else:
-                faults.append(
-                    f"{title}: only the first argument ({names[0]}) may stand without its name; write "
-                    f"{names[min(index, len(names) - 1)]}=... for {_what(argument)}; fields: {_names(names)}"
-                )
-        if isinstance(argument, ast.Starred):
-            if known:
-                faults.append(f"{title}: * is not part of the notation; write each field by its name")
-                given[name or ""] = _BAD
-            continue
-        room = _kinds(hints[name]) if name is not None and known else KINDS
-        member = _read(argument, room, faults, level + 1)
-        if name is not None and known:
-            if name in given:
-                faults.append(f"{title}.{name} is given twice")
+    for index, (name, argument) in enumerate(places):
+        if cls is not None:
+            faults.extend(_place_faults(cls, name, argument, index, len(node.args)))
+        member: object = REFUSED
+        if not isinstance(argument, ast.Starred):
+            member = _read(argument, _kinds(fields[name]) if name in fields else KINDS, faults, level + 1)
+        if cls is not None and name in given:
+            faults.append(f"{cls.__name__}.{name} is given twice")
+        if name in fields:
             given[name] = member
-    if cls is None:
-        return _BAD
+    return given
+
+
+def _place_faults(
+    cls: type, name: str | None, argument: ast.expr, index: int, positional: int
+) -> Iterator[str]:
+    """What is wrong with where an argument stands: the index-th, the first so many without a name."""
+    names, starred = list(_fields(cls)), isinstance(argument, ast.Starred)
+    if name in names:
+        if starred:
+            yield f"{cls.__name__}: * is not part of the notation; write each field by its name"
+    elif name is not None:
+        yield f"{cls.__name__} has no field {name}{_nearest(name, names)}; fields: {_names(names)}"
+    elif starred or index >= positional:
+        yield f"{cls.__name__}: ** and * are not part of the notation; write each field by its name"
+    elif not names:
+        yield f"{cls.__name__} takes no arguments, and {_what(argument)} is given"
+    else:
+        yield (
+            f"{cls.__name__}: only the first argument ({names[0]}) may stand without its name; write "
+            f"{names[min(index, len(names) - 1)]}=... for {_what(argument)}; fields: {_names(names)}"
+        )
+
+
+def _make(cls: type, given: Mapping[str, object], faults: list[str]) -> object:
+    """The value of a class with the fields that could be read; REFUSED where anything was wrong."""
     try:
-        made = cls(**{name: member for name, member in given.items() if member is not _BAD})
+        made = cls(**{name: member for name, member in given.items() if member is not REFUSED})
     except _FieldsError as error:
-        clean = len(faults) == before
+        clean = not faults
         faults.extend(
             message
             for field, message in error.faults
-            if given.get(field) is not _BAD and (field in hints or clean)
+            if given.get(field) is not REFUSED and (field in _fields(cls) or clean)
         )
-        if clean and len(faults) == before:
+        if not faults:
             faults.append(str(error))
-        return _BAD
-    return made if len(faults) == before else _BAD
+        return REFUSED
+    return REFUSED if faults else made
 
 
 def _resolve(node: ast.expr, kinds: tuple[str, ...], faults: list[str]) -> type | None:
@@ -404,14 +394,14 @@ def _resolve(node: ast.expr, kinds: tuple[str, ...], faults: list[str]) -> type 
     return None
 
 
-def _size(node: ast.expr) -> int:
+def _count(node: ast.expr) -> int:
     match node:
         case ast.Set():
-            return sum(map(_size, node.elts))
+            return sum(map(_count, node.elts))
         case ast.Tuple():
-            return math.prod(map(_size, node.elts))
+            return math.prod(map(_count, node.elts))
         case ast.Call():
-            return math.prod(_size(a) for a in [*node.args, *(k.value for k in node.keywords)])
+            return math.prod(_count(a) for a in [*node.args, *(k.value for k in node.keywords)])
     return 1
 
 
@@ -444,7 +434,7 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
 
 def _raise(text: str, kind: str, faults: list[str]) -> None:
     if faults:
-        raise InputError(f"cannot read the {kind} {_short(text)}: {_join(list(dict.fromkeys(faults)))}")
+        raise InputError(f"cannot read the {kind} {short(text)}: {_join(list(dict.fromkeys(faults)))}")
 
 
 def _join(messages: list[str]) -> str:
@@ -481,10 +471,7 @@ def _describe_metadata(metadata: object) -> str:
 def _what(node: ast.AST) -> str:
     """A node in words: what it is and, when short, how it was written."""
     word = {"JoinedStr": "an f-string", "ListComp": "a comprehension"}.get(type(node).__name__)
-    try:
-        return f"{word + ' ' if word else ''}{_short(ast.unparse(node), quoted=False)}"
-    except (RecursionError, ValueError):
-        return word or type(node).__name__
+    return " ".join(filter(None, [word, written(node)])) or type(node).__name__
 
 
 def _instead(node: ast.expr) -> str:
@@ -500,18 +487,11 @@ def _instead(node: ast.expr) -> str:
     return "; write numbers, quoted strings, tuples or calls of registered names"
 
 
-def _short(given: object, *, quoted: bool = True) -> str:
-    try:
-        text = repr(given) if quoted else str(given)
-    except ValueError:  # an int too long to print
-        text = f"a {type(given).__name__} too long to print"
-    return text if len(text) <= 80 else f"{text[:60]} ... {text[-12:]}"
-
-
 def _nearest(name: str, names: list[str]) -> str:
+    """As `reading.nearest`, whatever the case of the letters."""
     folded = {known.lower(): known for known in names}
-    match = difflib.get_close_matches(name.lower(), folded, n=1)
-    return f" (did you mean {folded[match[0]]}?)" if match and folded[match[0]] != name else ""
+    found = folded.get(closest(name.lower(), folded), "")
+    return did_you_mean(found if found != name else "")
 
 
 def _names(names: typing.Iterable[str]) -> str:

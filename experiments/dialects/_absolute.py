@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.dialects._words import needed, number, rounded
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Scaled, Then, Warmup, Within
 from ratelab.theory.sampled import Values
@@ -130,28 +131,11 @@ def sampled(rates: Array, lr: float | None, *notes: str) -> Training:
 # -- what is read ----------------------------------------------------------------------------------
 
 
-def number(name: str, key: str, given: object) -> float:
-    """A finite number as it was written; DialectError names the argument otherwise."""
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise DialectError(f"{name}: {key} is {given!r}; write a number")
-    return given
-
-
-def rate(name: str, key: str, given: object) -> float:
+def rate(what: str, given: object) -> float:
     """A number >= 0, as a float."""
-    if (found := number(name, key, given)) < 0:
-        raise DialectError(f"{name}: {key} is {found}, and a learning rate is never negative here")
-    return float(found)
-
-
-def whole(name: str, key: str, given: object) -> int:
-    """A whole number of updates, written as an int or a float."""
-    found = number(name, key, given)
-    if found != int(found):
-        raise DialectError(
-            f"{name}: {key} is {found}; only whole numbers of updates can be said in our terms"
-        )
-    return int(found)
+    if (found := number(what, given)) < 0:
+        raise DialectError(f"{what} is {given}, and a learning rate is never negative here")
+    return found
 
 
 def plain(text: str) -> float | None:
@@ -160,7 +144,7 @@ def plain(text: str) -> float | None:
         given = float(text)
     except ValueError:
         return None
-    return rate("the learning rate", "it", given)
+    return rate("the learning rate: it", given)
 
 
 # -- what is written -------------------------------------------------------------------------------
@@ -168,15 +152,13 @@ def plain(text: str) -> float | None:
 
 def digits(given: float) -> str:
     """A number as a person writes it: all its digits, unless the last ones are rounding, as in 0.1 * 0.1."""
-    exact, short = repr(float(given)), repr(float(f"{given:.15g}"))
+    exact, short = repr(float(given)), repr(rounded(given))
     return short if len(short) < len(exact) - 2 and math.isfinite(float(short)) else exact
 
 
-def needed(horizon: int | None, schedule: object) -> int:
-    """The horizon, where a schedule cannot be written without it."""
-    if horizon is None:
-        raise DialectError(f"{schedule!r} depends on the number of updates; give the horizon")
-    return horizon
+def steps_of(horizon: int | None, schedule: object) -> int:
+    """The horizon a schedule needs, at least 1: with 0 steps optax and keras hold a constant, or refuse."""
+    return max(needed(horizon, schedule), 1)
 
 
 def length_of(duration: int | float, horizon: int | None, schedule: object) -> int:
@@ -217,8 +199,10 @@ def runs(rates: Array) -> tuple[list[int], list[float]]:
     return turns.tolist(), rates[np.concatenate([[0], turns])].tolist()
 
 
-def levels(schedule: MultiStep | Piecewise, horizon: int | None) -> tuple[list[int], list[float]]:
-    """The boundaries of a schedule of steps, 0 left out, and its values, one more than boundaries."""
+def levels(schedule: Schedule, horizon: int | None) -> tuple[list[int], list[float]]:
+    """The boundaries of a schedule, 0 left out, and the values between them, one more than boundaries."""
+    if not isinstance(schedule, MultiStep | Piecewise):
+        return runs(multipliers(schedule, steps_of(horizon, schedule)))
     if isinstance(schedule, Piecewise):
         marks, values = schedule.boundaries, list(schedule.values)
     else:

@@ -63,52 +63,61 @@ def _text(named: Call) -> str:
 
 
 def _call_of(schedule: Schedule, T: int | None, lr: float) -> Call | None:
-    """The class of torch that looks like `schedule` over T updates; whether it is, the caller finds out.
-
-    Only with floors and ends of at most 1: torch's formulas cancel where they are far above the peak.
-    """
-    end = T if T else None
+    """The class of torch that looks like `schedule` over T updates; whether it is, the caller finds out."""
     match schedule:
-        case Constant():
-            return "ConstantLR", {"factor": 1.0, "total_iters": 1}
-        case Exponential(gamma=gamma):
-            return "ExponentialLR", {"gamma": gamma}
-        case Step(gamma=gamma, every=every) if T or isinstance(every, int):
-            return "StepLR", {"step_size": cycle_length(every, T or 1), "gamma": gamma}
-        case MultiStep(milestones=milestones, gamma=gamma) if T or all(
-            isinstance(m, int) for m in milestones
-        ):
-            acting = sorted(uncut(m, T or 0) for m in milestones)
-            return "MultiStepLR", {"milestones": acting, "gamma": gamma}
-        case Piecewise(boundaries=(n,), values=(factor, 1.0)) if T or isinstance(n, int):
-            return "ConstantLR", {
-                "factor": factor,
-                "total_iters": uncut(n, T or 0),
-            }
-        case Scaled(schedule=Within(schedule=Linear(final=final), length=int(n)), factor=start):
-            return "LinearLR", {"start_factor": start, "end_factor": final * start, "total_iters": n}
-        case Scaled(schedule=Constant(), factor=factor) if end:
-            return "ConstantLR", {"factor": factor, "total_iters": end}
-        case Linear(final=final) if end:
-            return "LinearLR", {"start_factor": 1.0, "end_factor": final, "total_iters": end}
-        case Polynomial(power=power) if end:
-            return "PolynomialLR", {"total_iters": end, "power": power}
-        case Cosine(final=final) if end and final <= 1:
-            return "CosineAnnealingLR", {"T_max": end, "eta_min": final * lr}
-        case CosineWave(half_period=half, final=final) if final <= 1:
-            return "CosineAnnealingLR", {"T_max": half, "eta_min": final * lr}
-        case Repeat(schedule=Cosine(final=final), period=int(n), growth=growth) if final <= 1:
-            return "CosineAnnealingWarmRestarts", {"T_0": n, "T_mult": int(growth), "eta_min": final * lr}
-        case Triangular():
-            return _cyclic_call(schedule, T, lr)
-        case OneCycle() if end:
-            return _one_cycle_call(schedule, end, lr)
         case Product(first=first, second=second):
             return _joined("ChainedScheduler", [_call_of(part, T, lr) for part in (first, second)])
         case Within(schedule=inner, length=length, end=word) if T or isinstance(length, int):
             return _call_of(inner, uncut(length, T or 0) - (word == "T-1"), lr)
         case Warmup() | Then():
             return _sequence(schedule, T, lr)
+        case Triangular():
+            return _cyclic_call(schedule, T, lr)
+        case OneCycle() if T:
+            return _one_cycle_call(schedule, T, lr)
+    return _steps_call(schedule, T) or _cosine_call(schedule, T, lr) or _decay_call(schedule, T)
+
+
+def _steps_call(schedule: Schedule, T: int | None) -> Call | None:
+    """A rate that is held, and changes in steps at counts that are known."""
+    match schedule:
+        case Constant():
+            return "ConstantLR", {"factor": 1.0, "total_iters": 1}
+        case Scaled(schedule=Constant(), factor=factor) if T:
+            return "ConstantLR", {"factor": factor, "total_iters": T}
+        case Piecewise(boundaries=(n,), values=(factor, 1.0)) if T or isinstance(n, int):
+            return "ConstantLR", {"factor": factor, "total_iters": uncut(n, T or 0)}
+        case Step(gamma=gamma, every=every) if T or isinstance(every, int):
+            return "StepLR", {"step_size": cycle_length(every, T or 1), "gamma": gamma}
+        case MultiStep(milestones=marks, gamma=gamma) if T or all(isinstance(mark, int) for mark in marks):
+            acting = sorted(uncut(mark, T or 0) for mark in marks)
+            return "MultiStepLR", {"milestones": acting, "gamma": gamma}
+    return None
+
+
+def _cosine_call(schedule: Schedule, T: int | None, lr: float) -> Call | None:
+    """Cosines with floors of at most 1: torch's formulas cancel where they are far above the peak."""
+    match schedule:
+        case Cosine(final=final) if T and final <= 1:
+            return "CosineAnnealingLR", {"T_max": T, "eta_min": final * lr}
+        case CosineWave(half_period=half, final=final) if final <= 1:
+            return "CosineAnnealingLR", {"T_max": half, "eta_min": final * lr}
+        case Repeat(schedule=Cosine(final=final), period=int(n), growth=growth) if final <= 1:
+            return "CosineAnnealingWarmRestarts", {"T_0": n, "T_mult": int(growth), "eta_min": final * lr}
+    return None
+
+
+def _decay_call(schedule: Schedule, T: int | None) -> Call | None:
+    """A power of what is left, or one factor for every update."""
+    match schedule:
+        case Exponential(gamma=gamma):
+            return "ExponentialLR", {"gamma": gamma}
+        case Scaled(schedule=Within(schedule=Linear(final=final), length=int(n)), factor=start):
+            return "LinearLR", {"start_factor": start, "end_factor": final * start, "total_iters": n}
+        case Linear(final=final) if T:
+            return "LinearLR", {"start_factor": 1.0, "end_factor": final, "total_iters": T}
+        case Polynomial(power=power) if T:
+            return "PolynomialLR", {"total_iters": T, "power": power}
     return None
 
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call, transformers
-from ratelab.experiments.dialects.transformers import PEERS, Named, number, text
+from ratelab.experiments.dialects import DialectError, Training, transformers
+from ratelab.experiments.dialects._words import REQUIRED, bound, call, needed, number, whole
+from ratelab.experiments.dialects.transformers import PEERS, Named, text
 from ratelab.theory.combine import Scaled, Then
 from ratelab.theory.schedules import Constant, MultiStep, Piecewise, Schedule, Step
 
@@ -71,8 +72,7 @@ def read(
         return _built(key, a, transformers.lr_of(a, lr), horizon)
     a = bound(name, given, GET_SCHEDULER)
     key = transformers.key_of(a["name"], PARAMETERS, "diffusers")
-    N = a["num_training_steps"]
-    N = horizon if N is None or isinstance(N, Word) else transformers.whole("num_training_steps", N)
+    N = transformers.updates_in(a["num_training_steps"], horizon)
     passed = {entry: N if entry == "num_training_steps" else a[entry] for entry in _USED[key]}
     if passed.get("num_warmup_steps", 0) is None:
         raise DialectError(f"{key} needs num_warmup_steps; write it, 0 for none")
@@ -97,7 +97,7 @@ def _built(key: str, a: Mapping[str, Any], lr: float | None, horizon: int | None
     low, high = number("f_min", a["f_min"]), number("f_max", a["f_max"])
     if not high > 0:
         raise DialectError(f"f_max is {high!r}; write one above 0, or lower the lr")
-    W, N = transformers.whole("num_warmup_steps", a["num_warmup_steps"]), training.horizon
+    W, N = whole("num_warmup_steps", a["num_warmup_steps"], least=0), training.horizon
     line = transformers.linear(W, 0 if N is None else N, low / high)
     return replace(training, schedule=line if high == 1 else Scaled(line, high))
 
@@ -173,9 +173,7 @@ def _rules(schedule: Schedule, T: int | None) -> str:
             isinstance(turn, int) for turn in turns
         ):
             T = int(max(turns, default=0)) + 1
-    if T is None:
-        raise DialectError(f"{schedule!r} depends on the number of updates; give the horizon")
-    s = schedule(max(T, 1))
+    s = schedule(max(needed(T, schedule), 1))
     ends = (np.flatnonzero(np.diff(s)) + 1).tolist()
     if len(ends) > MAX_RULES:
         raise DialectError(f"{schedule!r} has {len(ends)} steps; at most {MAX_RULES} are written as rules")

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, bound, call
+from ratelab.experiments.dialects import DialectError, Training
 from ratelab.experiments.dialects._absolute import (
     Part,
     cosine,
@@ -27,17 +27,15 @@ from ratelab.experiments.dialects._absolute import (
     lead,
     length_of,
     levels,
-    needed,
-    number,
     plain,
     rate,
-    runs,
     sampled,
+    steps_of,
     table,
     training,
-    whole,
     window,
 )
+from ratelab.experiments.dialects._words import REQUIRED, bound, call, needed, number, whole
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Held, Repeat, Scaled, Then, Warmup, Within
 from ratelab.theory.cycles import CosineRestarts
@@ -157,9 +155,9 @@ def _part(name: str, a: dict[str, Any], notes: list[str]) -> Part | None:
     """The schedule in our terms; None where the last note says why it has to be sampled."""
     if name == "PiecewiseConstantDecay":
         return _pieces(a)
-    start = rate(name, "initial_learning_rate", a["initial_learning_rate"])
+    start = rate(f"{name}: initial_learning_rate", a["initial_learning_rate"])
     key = "first_decay_steps" if name == "CosineDecayRestarts" else "decay_steps"
-    if number(name, key, a[key]) <= 0:
+    if number(f"{name}: {key}", a[key]) <= 0:
         raise DialectError(f"{name}: {key} is {a[key]}; keras wants a number above 0")
     match name:
         case "ExponentialDecay" | "InverseTimeDecay":
@@ -172,19 +170,19 @@ def _part(name: str, a: dict[str, Any], notes: list[str]) -> Part | None:
 
 
 def _decay(name: str, start: float, a: dict[str, Any]) -> Part:
-    gamma = rate(name, "decay_rate", a["decay_rate"])
+    gamma = rate(f"{name}: decay_rate", a["decay_rate"])
     every: float = a["decay_steps"]
     if start == 0:
         return flat(0.0)
     if name == "ExponentialDecay":
         if a["staircase"]:
-            return Part(start, Step(gamma, every=whole(name, "decay_steps", every)))
+            return Part(start, Step(gamma, every=whole(f"{name}: decay_steps", every)))
         return Part(start, Exponential(gamma ** (1 / every)))
     if gamma == 0:
         return flat(start)
     if a["staircase"]:
         steps = InversePower(1.0, timescale=1 / gamma)
-        return Part(start, Held(steps, every=whole(name, "decay_steps", every)))
+        return Part(start, Held(steps, every=whole(f"{name}: decay_steps", every)))
     return Part(start, InversePower(1.0, timescale=every / gamma))
 
 
@@ -197,10 +195,12 @@ def _pieces(a: dict[str, Any]) -> Part:
             f"{name}: {len(boundaries)} boundaries and {len(values)} values; "
             "give one value more than boundaries, and at least one boundary"
         )
-    marks = [int(number(name, "a boundary", boundary)) for boundary in boundaries]  # cast to the step's type
+    marks = [
+        int(number(f"{name}: a boundary", boundary)) for boundary in boundaries
+    ]  # cast to the step's type
     if any(later <= mark for mark, later in pairwise(marks)):
         raise DialectError(f"{name}: boundaries {boundaries} do not increase; sort them")
-    rates = [rate(name, "a value", given) for given in values]
+    rates = [rate(f"{name}: a value", given) for given in values]
     unit = max(rates)
     if unit == 0:
         return flat(0.0)
@@ -210,23 +210,26 @@ def _pieces(a: dict[str, Any]) -> Part:
 
 
 def _polynomial(name: str, start: float, a: dict[str, Any], notes: list[str]) -> Part | None:
-    end, power = rate(name, "end_learning_rate", a["end_learning_rate"]), rate(name, "power", a["power"])
-    steps = whole(name, "decay_steps", a["decay_steps"])
+    end, power = (
+        rate(f"{name}: end_learning_rate", a["end_learning_rate"]),
+        rate(f"{name}: power", a["power"]),
+    )
+    steps = whole(f"{name}: decay_steps", a["decay_steps"])
     if a["cycle"]:
-        rate(name, "end_learning_rate", end)
+        rate(f"{name}: end_learning_rate", end)
         notes.append("with cycle=True each cycle starts lower, at 1/(k + 1) of the range: no formula of ours")
         return None
     return curve(start, end, steps, power)
 
 
 def _cosine(name: str, start: float, a: dict[str, Any], notes: list[str]) -> Part:
-    steps, alpha = whole(name, "decay_steps", a["decay_steps"]), rate(name, "alpha", a["alpha"])
-    warmup = whole(name, "warmup_steps", a["warmup_steps"])
+    steps, alpha = whole(f"{name}: decay_steps", a["decay_steps"]), rate(f"{name}: alpha", a["alpha"])
+    warmup = whole(f"{name}: warmup_steps", a["warmup_steps"])
     if a["warmup_target"] is None:
         if warmup:
             notes.append(f"warmup_steps = {warmup} has no effect without a warmup_target")
         return cosine(start, alpha * start, steps)
-    peak = rate(name, "warmup_target", a["warmup_target"])
+    peak = rate(f"{name}: warmup_target", a["warmup_target"])
     rest = cosine(peak, alpha * peak, steps)
     if warmup <= 0:
         notes.append(f"without warmup steps keras starts at the warmup_target, {peak}")
@@ -236,11 +239,11 @@ def _cosine(name: str, start: float, a: dict[str, Any], notes: list[str]) -> Par
 
 
 def _restarts(name: str, start: float, a: dict[str, Any], notes: list[str]) -> Part | None:
-    first = number(name, "first_decay_steps", a["first_decay_steps"])
-    growth, decay = number(name, "t_mul", a["t_mul"]), rate(name, "m_mul", a["m_mul"])
-    alpha = rate(name, "alpha", a["alpha"])
+    first = number(f"{name}: first_decay_steps", a["first_decay_steps"])
+    growth, decay = number(f"{name}: t_mul", a["t_mul"]), rate(f"{name}: m_mul", a["m_mul"])
+    alpha = rate(f"{name}: alpha", a["alpha"])
     if growth < 1:
-        raise DialectError(f"{name}: t_mul is {growth}; below 1 keras' rates end in NaN")
+        raise DialectError(f"{name}: t_mul is {a['t_mul']}; below 1 keras' rates end in NaN")
     if first != int(first) or growth != int(growth):
         notes.append("cycles that are no whole numbers of steps have no formula of ours")
         return None
@@ -319,7 +322,7 @@ def _plateau(given: dict[str, Any], lr: float | None) -> ReduceLROnPlateau:
     """keras reduces at its patience, torch (and we) beyond it; its cooldown lets the last epoch count."""
     name = "ReduceLROnPlateau"
     a = bound(name, given, _PLATEAU)
-    mode, low = a["mode"], rate(name, "min_lr", a["min_lr"])
+    mode, low = a["mode"], rate(f"{name}: min_lr", a["min_lr"])
     if mode == "auto":
         if str(a["monitor"]).removeprefix("val_") != "loss":
             raise DialectError(
@@ -329,12 +332,12 @@ def _plateau(given: dict[str, Any], lr: float | None) -> ReduceLROnPlateau:
     if low and lr is None:
         raise DialectError(f"{name}: min_lr = {low} is a rate, and the callback holds no other; give the lr")
     return ReduceLROnPlateau(
-        factor=rate(name, "factor", a["factor"]),
-        patience=max(whole(name, "patience", a["patience"]), 1) - 1,
+        factor=rate(f"{name}: factor", a["factor"]),
+        patience=max(whole(f"{name}: patience", a["patience"]), 1) - 1,
         mode=mode,
-        threshold=abs(number(name, "min_delta", a["min_delta"])),
+        threshold=abs(number(f"{name}: min_delta", a["min_delta"])),
         threshold_mode="abs",
-        cooldown=max(whole(name, "cooldown", a["cooldown"]) - 1, 0),
+        cooldown=max(whole(f"{name}: cooldown", a["cooldown"]) - 1, 0),
         low=low / lr if lr else 0.0,
         eps=0.0,
     )
@@ -364,15 +367,15 @@ def _say(schedule: Schedule, lr: float, T: int | None) -> str:
         case Scaled(schedule=inner, factor=factor):
             return _say(inner, lr * factor, T)
         case Linear(final=final):
-            return _poly(lr, lr * final, _needed(N, schedule))
+            return _poly(lr, lr * final, steps_of(N, schedule))
         case Polynomial(power=power, final=final):
-            return _poly(lr, lr * final, _needed(N, schedule), power)
+            return _poly(lr, lr * final, steps_of(N, schedule), power)
         case Cosine(cycles=0.5, power=1.0, warp=1.0, final=final):
-            return _call("CosineDecay", lr, decay_steps=_needed(N, schedule), alpha=final)
+            return _call("CosineDecay", lr, decay_steps=steps_of(N, schedule), alpha=final)
         case Exponential(gamma=gamma):
             return _call("ExponentialDecay", lr, decay_steps=1, decay_rate=gamma)
         case Geometric(final=final):
-            return _call("ExponentialDecay", lr, decay_steps=_needed(T, schedule), decay_rate=final)
+            return _call("ExponentialDecay", lr, decay_steps=steps_of(T, schedule), decay_rate=final)
         case Step(gamma=gamma, every=every):
             steps = every if isinstance(every, int) else max(length_of(every, T, schedule), 1)
             return _call("ExponentialDecay", lr, decay_steps=steps, decay_rate=gamma, staircase=True)
@@ -409,10 +412,6 @@ def _poly(start: float, end: float, steps: int, power: float = 1.0) -> str:
     return _call("PolynomialDecay", start, decay_steps=steps, end_learning_rate=float(end), power=power)
 
 
-def _needed(horizon: int | None, schedule: object) -> int:
-    return max(needed(horizon, schedule), 1)
-
-
 def _inner(schedule: Within, T: int) -> int:
     return length_of(schedule.length, T, schedule) - (schedule.end == "T-1")
 
@@ -442,7 +441,7 @@ def _say_warmup(schedule: Warmup, lr: float, T: int | None) -> str:
             return _call(
                 "CosineDecay",
                 start * peak,
-                decay_steps=_needed(N, schedule),
+                decay_steps=steps_of(N, schedule),
                 alpha=shape.final,
                 warmup_target=lr,
                 warmup_steps=W,
@@ -481,12 +480,11 @@ def _whole_cycles(first: int, growth: float, T: int) -> bool:
 
 def _say_table(schedule: Schedule, lr: float, T: int | None) -> str:
     """Values held for two updates or more on average; a boundary of ours is one less in keras."""
-    if isinstance(schedule, MultiStep | Piecewise):
-        turns, multiples = levels(schedule, T)
-    else:
-        turns, multiples = runs(multipliers(schedule, _needed(T, schedule)))
-        if len(turns) > MAX_PIECES or 2 * len(multiples) > max(needed(T, schedule), 2):
-            raise DialectError(f"keras joins no schedules, and {schedule!r} is no table of steps")
+    turns, multiples = levels(schedule, T)
+    if not isinstance(schedule, MultiStep | Piecewise) and (
+        len(turns) > MAX_PIECES or 2 * len(multiples) > max(needed(T, schedule), 2)
+    ):
+        raise DialectError(f"keras joins no schedules, and {schedule!r} is no table of steps")
     values = [lr * multiple for multiple in multiples]
     if len(values) == 1:
         return digits(values[0])

@@ -8,7 +8,6 @@ rates are checked numerically against traces of those.
 """
 
 import ast
-import difflib
 import functools
 import json
 import tomllib
@@ -23,10 +22,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ratelab.experiments import dialects
 from ratelab.experiments.dialects import DialectError, Training, transformers
+from ratelab.experiments.dialects._words import REQUIRED, bound, call
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.combine import Clip, Repeat, Warmup, Within
 from ratelab.theory.cycles import CosineWave
 from ratelab.theory.notation import describe
+from ratelab.theory.reading import closest, did_you_mean, nearest
 from ratelab.theory.sampled import Values
 from ratelab.theory.schedules import Constant, Cosine, Piecewise, Rex, Schedule, cycle_length, updates
 
@@ -71,9 +72,9 @@ _KEYS: Final = {
 }
 """What transformers' arguments are called in the configuration; others go into lr_scheduler_args."""
 
-_RULES: Final = {"step_rules": dialects.REQUIRED}
+_RULES: Final = {"step_rules": REQUIRED}
 _REX: Final = {
-    "gamma": dialects.REQUIRED,
+    "gamma": REQUIRED,
     "cycle_multiplier": 1,
     "first_cycle_max_steps": 1,
     "min_lr": 1e-6,
@@ -349,9 +350,9 @@ def _flattened(text: str) -> dict[str, Any]:
 def _misspelt(flat: Mapping[str, Any], known: list[str]) -> Iterator[str]:
     """A configuration has many keys that are none of our business; those that look like ours are."""
     for key in (key for key in flat if key not in known):
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5 if key.startswith("lr_") else 0.85)
+        near = closest(key, known, cutoff=0.5 if key.startswith("lr_") else 0.85)
         if near:
-            yield f"the trainer ignores the unknown key {key} (did you mean {near[0]}?)"
+            yield f"the trainer ignores the unknown key {key}{did_you_mean(near)}"
 
 
 def _without_effect(a: _Arguments, given: Mapping[str, Any], chosen: bool) -> Iterator[str]:
@@ -435,9 +436,9 @@ def _schedule(a: _Arguments, rate: float, T: int) -> tuple[Schedule, list[str]]:
     if a.lr_scheduler_type:
         return _typed(a.lr_scheduler_type, given, rate, T)
     if name not in _NAMES:
-        near = difflib.get_close_matches(name, _NAMES, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise DialectError(f"lr_scheduler = {name!r}{hint}; open-loop schedulers: {', '.join(_NAMES)}")
+        raise DialectError(
+            f"lr_scheduler = {name!r}{nearest(name, _NAMES)}; open-loop schedulers: {', '.join(_NAMES)}"
+        )
     schedule, more = _named(name, a, given, W, T)
     return schedule, notes + more
 
@@ -460,7 +461,7 @@ def _arguments(key: str, entries: list[str] | None) -> dict[str, Any]:
 def _named(name: str, a: _Arguments, given: dict[str, Any], W: int, T: int) -> tuple[Schedule, list[str]]:
     """One of transformers' schedules, called as the trainer calls it, or diffusers' piecewise_constant."""
     if name == "piecewise_constant":
-        text = _call("get_piecewise_constant_schedule", dialects.bound(name, given, _RULES))
+        text = _call("get_piecewise_constant_schedule", bound(name, given, _RULES))
         return _until(T, dialects.read("diffusers", text, horizon=T).schedule), []
     arguments: dict[str, Any] = {"num_warmup_steps": W, "num_training_steps": T}
     cycles = a.lr_scheduler_num_cycles
@@ -531,7 +532,7 @@ def _typed(kind: str, given: dict[str, Any], rate: float, T: int) -> tuple[Sched
     """A scheduler by its class: rex, or one of torch's."""
     module, _, name = kind.rpartition(".")
     if name == "RexAnnealingWarmRestarts":
-        return _rex(dialects.bound(name, given, _REX), rate, T)
+        return _rex(bound(name, given, _REX), rate, T)
     if module in ("", "torch.optim.lr_scheduler"):
         if rate == 0:  # not trained
             return Constant(), []
@@ -633,7 +634,7 @@ def _said(training: Training, schedule: Schedule, T: int) -> dict[str, Any]:
         ):
             return _said_as_rex(cycles, training.lr, T)
         case Piecewise():
-            _, a = dialects.call(dialects.write(training, "diffusers"))
+            _, a = call(dialects.write(training, "diffusers"))
             rules = [f"step_rules={a['step_rules']!r}"]
             return {"lr_scheduler": "piecewise_constant", "lr_scheduler_args": rules}
     try:
@@ -666,7 +667,7 @@ def _said_by_name(training: Training, T: int) -> dict[str, Any]:
 def _said_as_class(training: Training, reason: DialectError) -> dict[str, Any]:
     """One of torch's classes, where a single one with plain arguments says it."""
     try:
-        name, a = dialects.call(dialects.write(training, "torch"))
+        name, a = call(dialects.write(training, "torch"))
     except InputError:
         raise reason from None
     said = []

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, bound, call
+from ratelab.experiments.dialects import DialectError, Training
 from ratelab.experiments.dialects._absolute import (
     Part,
     cosine,
@@ -24,17 +24,15 @@ from ratelab.experiments.dialects._absolute import (
     lead,
     length_of,
     levels,
-    needed,
-    number,
     plain,
     rate,
-    runs,
     sampled,
+    steps_of,
     table,
     training,
-    whole,
     window,
 )
+from ratelab.experiments.dialects._words import REQUIRED, bound, call, is_call, needed, number, whole
 from ratelab.theory.combine import Clip, Cooldown, Held, Repeat, Scaled, Then, Warmup, Within
 from ratelab.theory.cycles import CosineRestarts, CosineWave
 from ratelab.theory.feedback import ReduceLROnPlateau
@@ -175,31 +173,31 @@ def _read_call(name: str, given: dict[str, Any], *, lr: float | None, horizon: i
 
 def _part(source: Any, notes: list[str] | None = None) -> Part:
     notes = [] if notes is None else notes
-    if not (isinstance(source, tuple) and len(source) == 2 and isinstance(source[1], dict)):
-        return flat(rate("a schedule", "it", source))
+    if not is_call(source):
+        return flat(rate("a schedule: it", source))
     name, given = source
     if name not in PARAMETERS:
         raise DialectError(f"{name} is not a schedule of optax that is read here: {', '.join(PARAMETERS)}")
     a = bound(name, given, PARAMETERS[name])
     match name:
         case "constant_schedule":
-            return flat(rate(name, "value", a["value"]))
+            return flat(rate(f"{name}: value", a["value"]))
         case "linear_schedule" | "polynomial_schedule":
             return _transition(name, a)
         case "piecewise_constant_schedule":
             return _constants(name, a)
         case "piecewise_interpolate_schedule":
             return _interpolated(
-                name, a["interpolate_type"], rate(name, "init_value", a["init_value"]), _scales(name, a)
+                name, a["interpolate_type"], rate(f"{name}: init_value", a["init_value"]), _scales(name, a)
             )
         case "linear_onecycle_schedule" | "cosine_onecycle_schedule":
             return _onecycle(name, a)
         case "exponential_decay":
             return _exponential(name, a)
         case "cosine_decay_schedule":
-            start, steps = rate(name, "init_value", a["init_value"]), _positive(name, "decay_steps", a)
-            end = start * rate(name, "alpha", a["alpha"])
-            return cosine(start, end, steps, rate(name, "exponent", a["exponent"]))
+            start, steps = rate(f"{name}: init_value", a["init_value"]), _positive(name, "decay_steps", a)
+            end = start * rate(f"{name}: alpha", a["alpha"])
+            return cosine(start, end, steps, rate(f"{name}: exponent", a["exponent"]))
         case "join_schedules":
             return _join(name, [_part(each, notes) for each in a["schedules"]], a["boundaries"], notes)
         case "sgdr_schedule":
@@ -211,10 +209,10 @@ def _part(source: Any, notes: list[str] | None = None) -> Part:
 
 
 def _transition(name: str, a: dict[str, Any]) -> Part:
-    start, end = rate(name, "init_value", a["init_value"]), rate(name, "end_value", a["end_value"])
-    steps = whole(name, "transition_steps", a["transition_steps"])
-    part = flat(start) if steps <= 0 else curve(start, end, steps, rate(name, "power", a.get("power", 1)))
-    return _delayed(part, start, whole(name, "transition_begin", a["transition_begin"]))
+    start, end = rate(f"{name}: init_value", a["init_value"]), rate(f"{name}: end_value", a["end_value"])
+    steps = whole(f"{name}: transition_steps", a["transition_steps"])
+    part = flat(start) if steps <= 0 else curve(start, end, steps, rate(f"{name}: power", a.get("power", 1)))
+    return _delayed(part, start, whole(f"{name}: transition_begin", a["transition_begin"]))
 
 
 def _delayed(part: Part, start: float, begin: int) -> Part:
@@ -223,19 +221,19 @@ def _delayed(part: Part, start: float, begin: int) -> Part:
 
 
 def _exponential(name: str, a: dict[str, Any], start_key: str = "init_value") -> Part:
-    start, gamma = rate(name, start_key, a[start_key]), rate(name, "decay_rate", a["decay_rate"])
-    every = number(name, "transition_steps", a["transition_steps"])
+    start, gamma = rate(f"{name}: {start_key}", a[start_key]), rate(f"{name}: decay_rate", a["decay_rate"])
+    every = number(f"{name}: transition_steps", a["transition_steps"])
     if every <= 0 or gamma == 0 or (start == 0 and a["end_value"] is None):
         return flat(start)
     shape: Schedule
     if a["staircase"]:
-        shape = Step(gamma, every=whole(name, "transition_steps", every))
+        shape = Step(gamma, every=whole(f"{name}: transition_steps", every))
     else:
         shape = Exponential(gamma ** (1 / every))
-    part = _delayed(Part(start, shape), start, whole(name, "transition_begin", a["transition_begin"]))
+    part = _delayed(Part(start, shape), start, whole(f"{name}: transition_begin", a["transition_begin"]))
     if a["end_value"] is None:
         return part
-    end = rate(name, "end_value", a["end_value"])
+    end = rate(f"{name}: end_value", a["end_value"])
     if start == 0 or (end >= start if gamma < 1 else end <= start):
         return flat(max(start, end) if gamma < 1 else min(start, end))
     bounds = {"low": end} if gamma < 1 else {"high": end}
@@ -243,7 +241,7 @@ def _exponential(name: str, a: dict[str, Any], start_key: str = "init_value") ->
 
 
 def _constants(name: str, a: dict[str, Any]) -> Part:
-    start = rate(name, "init_value", a["init_value"])
+    start = rate(f"{name}: init_value", a["init_value"])
     scales = sorted((max(b, 0), scale) for b, scale in _scales(name, a).items())
     if start == 0 or not scales:
         return flat(start)
@@ -272,19 +270,19 @@ def _interpolated(name: str, kind: object, start: float, scales: dict[int, float
 
 
 def _onecycle(name: str, a: dict[str, Any]) -> Part:
-    steps, peak = _positive(name, "transition_steps", a), rate(name, "peak_value", a["peak_value"])
+    steps, peak = _positive(name, "transition_steps", a), rate(f"{name}: peak_value", a["peak_value"])
     div, final = (_above_zero(name, key, a) for key in ("div_factor", "final_div_factor"))
-    top = int(number(name, "pct_start", a["pct_start"]) * steps)
+    top = int(number(f"{name}: pct_start", a["pct_start"]) * steps)
     if name.startswith("cosine"):
         return _interpolated(name, "cosine", peak / div, {top: div, steps: 1 / (div * final)})
-    middle = int(number(name, "pct_final", a["pct_final"]) * steps)
+    middle = int(number(f"{name}: pct_final", a["pct_final"]) * steps)
     # two phases that end together: the later key replaces the earlier one, in optax as here
     return _interpolated(name, "linear", peak / div, {top: div, middle: 1 / div, steps: 1 / final})
 
 
 def _warmed(name: str, a: dict[str, Any], notes: list[str]) -> Part:
-    start, peak = rate(name, "init_value", a["init_value"]), rate(name, "peak_value", a["peak_value"])
-    steps = whole(name, "warmup_steps", a["warmup_steps"])
+    start, peak = rate(f"{name}: init_value", a["init_value"]), rate(f"{name}: peak_value", a["peak_value"])
+    steps = whole(f"{name}: warmup_steps", a["warmup_steps"])
     if name == "warmup_constant_schedule":
         if steps <= 0 and start != peak:
             notes.append(f"without warmup steps optax stays at init_value = {start}, not at the peak")
@@ -292,14 +290,14 @@ def _warmed(name: str, a: dict[str, Any], notes: list[str]) -> Part:
     if steps < 0:
         raise DialectError(f"{name}: warmup_steps is {steps}; give 0 or more")
     if name == "warmup_cosine_decay_schedule":
-        total = whole(name, "decay_steps", a["decay_steps"])
+        total = whole(f"{name}: decay_steps", a["decay_steps"])
         if total <= steps:
             raise DialectError(
                 f"{name}: decay_steps is {total} and includes the {steps} warmup_steps: optax wants more"
             )
         notes.append(f"decay_steps = {total} includes the warmup: the cosine takes {total - steps} updates")
-        end = rate(name, "end_value", a["end_value"]) if peak else 0.0
-        rest = cosine(peak, end, total - steps, rate(name, "exponent", a["exponent"]))
+        end = rate(f"{name}: end_value", a["end_value"]) if peak else 0.0
+        rest = cosine(peak, end, total - steps, rate(f"{name}: exponent", a["exponent"]))
     else:
         rest = _exponential(name, a, "peak_value")
     return joined([curve(start, peak, steps), rest], [steps]) if steps else rest
@@ -309,7 +307,7 @@ def _join(name: str, parts: Sequence[Part], boundaries: object, notes: list[str]
     """optax asks the boundaries one after the other, and the last one that is reached wins."""
     if not isinstance(boundaries, list | tuple) or not parts:
         raise DialectError(f"{name} takes a list of schedules and a list of boundaries")
-    turns = [whole(name, "a boundary", boundary) for boundary in boundaries]
+    turns = [whole(f"{name}: a boundary", boundary) for boundary in boundaries]
     if min(turns, default=0) < 0:
         raise DialectError(f"{name}: a boundary is {min(turns)}; give boundaries >= 0")
     if len(parts) != len(turns) + 1:
@@ -324,8 +322,8 @@ def _plateau(given: dict[str, Any], schedule: Schedule) -> ReduceLROnPlateau:
     """optax counts to patience and reduces there, torch (and we) beyond it; its cooldown is torch's."""
     name = "reduce_on_plateau"
     a = bound(name, given, _PLATEAU)
-    rtol, atol = rate(name, "rtol", a["rtol"]), rate(name, "atol", a["atol"])
-    patience = whole(name, "patience", a["patience"])
+    rtol, atol = rate(f"{name}: rtol", a["rtol"]), rate(f"{name}: atol", a["atol"])
+    patience = whole(f"{name}: patience", a["patience"])
     if patience < 1:
         raise DialectError(f"{name}: patience {patience} reduces at every new best in optax; give 1 or more")
     if rtol and atol:
@@ -333,12 +331,12 @@ def _plateau(given: dict[str, Any], schedule: Schedule) -> ReduceLROnPlateau:
     if a["accumulation_size"] != 1:
         raise DialectError(f"{name}: accumulation_size {a['accumulation_size']}: show the rule means instead")
     return ReduceLROnPlateau(
-        factor=rate(name, "factor", a["factor"]),
+        factor=rate(f"{name}: factor", a["factor"]),
         patience=patience - 1,
         threshold=rtol or atol,
         threshold_mode="rel" if rtol else "abs",
-        cooldown=whole(name, "cooldown", a["cooldown"]),
-        low=rate(name, "min_scale", a["min_scale"]),
+        cooldown=whole(f"{name}: cooldown", a["cooldown"]),
+        low=rate(f"{name}: min_scale", a["min_scale"]),
         eps=0.0,
         schedule=schedule,
     )
@@ -349,19 +347,20 @@ def _scales(name: str, a: dict[str, Any]) -> dict[int, float]:
     if not isinstance(given, dict):
         raise DialectError(f"{name}: boundaries_and_scales is {given!r}; write a dict, {{update: factor}}")
     return {
-        whole(name, "a boundary", boundary): rate(name, "a scale", scale) for boundary, scale in given.items()
+        whole(f"{name}: a boundary", boundary): rate(f"{name}: a scale", scale)
+        for boundary, scale in given.items()
     }
 
 
 def _positive(name: str, key: str, a: dict[str, Any]) -> int:
-    if (steps := whole(name, key, a[key])) < 1:
+    if (steps := whole(f"{name}: {key}", a[key])) < 1:
         raise DialectError(f"{name}: {key} is {steps}; optax wants 1 or more")
     return steps
 
 
 def _above_zero(name: str, key: str, a: dict[str, Any]) -> float:
-    if not (found := number(name, key, a[key])) > 0:
-        raise DialectError(f"{name}: {key} is {found}; give a number > 0")
+    if not (found := number(f"{name}: {key}", a[key])) > 0:
+        raise DialectError(f"{name}: {key} is {a[key]}; give a number > 0")
     return found
 
 
@@ -400,9 +399,9 @@ def _say(schedule: Schedule, lr: float, T: int | None) -> str:
         case Scaled(schedule=inner, factor=factor):
             return _say(inner, lr * factor, T)
         case Linear(final=final):
-            return _line(lr, lr * final, _needed(N, schedule))
+            return _line(lr, lr * final, steps_of(N, schedule))
         case Polynomial(power=power, final=final):
-            steps = _needed(N, schedule)
+            steps = steps_of(N, schedule)
             return _call(
                 "polynomial_schedule",
                 init_value=lr,
@@ -412,7 +411,7 @@ def _say(schedule: Schedule, lr: float, T: int | None) -> str:
             )
         case Cosine(cycles=0.5, warp=1.0, final=final, power=power):
             exponent = {} if power == 1 else {"exponent": power}
-            steps = _needed(N, schedule)
+            steps = steps_of(N, schedule)
             return _call("cosine_decay_schedule", init_value=lr, decay_steps=steps, alpha=final, **exponent)
         case Exponential() | Step() | Geometric() | Clip():
             return _say_exponential(schedule, lr, T)
@@ -462,11 +461,6 @@ def _line(start: float, end: float, steps: int, begin: int = 0) -> str:
     )
 
 
-def _needed(horizon: int | None, schedule: object) -> int:
-    """At least 1: optax takes 0 steps for a constant, or refuses them."""
-    return max(needed(horizon, schedule), 1)
-
-
 def _join_text(pieces: Sequence[tuple[Schedule, int | None]], lr: float) -> str:
     """Schedules one after the other, each on its horizon, as one `join_schedules`; empty ones left out."""
     kept = [(one, length) for one, length in pieces if length is None or length > 0] or [(Constant(), None)]
@@ -499,7 +493,7 @@ def _say_exponential(schedule: Schedule, lr: float, T: int | None) -> str:
             steps, staircase = length_of(every, T, schedule), {"staircase": True}
             steps = every if isinstance(every, int) else max(steps, 1)
         case Geometric(final=gamma):
-            steps, staircase = _needed(T, schedule), {}
+            steps, staircase = steps_of(T, schedule), {}
         case _:
             raise DialectError(f"optax bounds exponential decays only, not {schedule!r}")
     if gamma == 0:  # which optax takes for "no decay"
@@ -527,10 +521,7 @@ def _growth(schedule: Schedule, T: int | None) -> float | None:
 
 def _say_table(schedule: Schedule, lr: float, T: int | None) -> str:
     """Values held for a while. A scale cannot lead away from 0, so then constants are joined."""
-    if isinstance(schedule, MultiStep | Piecewise):
-        turns, multiples = levels(schedule, T)
-    else:
-        turns, multiples = runs(multipliers(schedule, _needed(T, schedule)))
+    turns, multiples = levels(schedule, T)
     values = [lr * multiple for multiple in multiples]
     if len(values) > MAX_PIECES:
         raise DialectError(f"{schedule!r} takes {len(values)} values; optax would need them one by one")
@@ -576,7 +567,7 @@ def _say_warmup(schedule: Warmup, lr: float, T: int | None) -> str:
                     init_value=start,
                     peak_value=lr,
                     warmup_steps=W,
-                    decay_steps=W + _needed(N, schedule),
+                    decay_steps=W + steps_of(N, schedule),
                     end_value=float(lr * final),
                     **exponent,
                 )

@@ -1,9 +1,8 @@
 """Our own notation as a dialect: the `repr` of a schedule or a closed-loop rule. The lr stands beside it."""
 
 from ratelab.experiments.dialects import DialectError, Training
-from ratelab.experiments.spec import schedule_kind
 from ratelab.theory.arrays import InputError
-from ratelab.theory.notation import catalogue, parse
+from ratelab.theory.notation import catalogue, parse, schedule_kind
 
 
 def read(source: object, *, lr: float | None = None, horizon: int | None = None) -> Training:

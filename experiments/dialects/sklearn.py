@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ratelab.experiments.dialects import DialectError, Training, Word, bound, call
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.dialects._words import bound, call, refuse_name, rounded
 from ratelab.theory.combine import Held, Scaled
 from ratelab.theory.feedback import Feedback, SklearnAdaptive
 from ratelab.theory.schedules import Constant, InversePower, Schedule
@@ -91,8 +92,7 @@ def _from_text(text: str, lr: float | None) -> tuple[str, dict[str, Any]]:
     parameters = signature(getattr(import_module(_HOMES[name]), name)).parameters
     settings = bound(name, given, {key: parameter.default for key, parameter in parameters.items()})
     for key, member in settings.items():
-        if isinstance(member, Word):
-            raise DialectError(f"{name}: {key}={member} is a name; write its value")
+        refuse_name(name, key, member)
     key = _rate_key(name)
     if lr is None:
         return name, settings
@@ -209,7 +209,7 @@ def _adaptive(settings: dict[str, Any], lr: float, patience: float) -> Schedule 
         tol=float(settings["tol"]),
         patience=int(patience),
         mode="max" if settings["early_stopping"] else "min",
-        low=float(f"{_SMALLEST / lr:.15g}"),  # 1e-6/0.01 is 1e-4
+        low=rounded(_SMALLEST / lr),
     )
 
 

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.dialects._words import (
+    REQUIRED,
+    bound,
+    call,
+    is_call,
+    number,
+    refuse_lr,
+    refuse_name,
+    rounded,
+)
 from ratelab.theory.arrays import InputError
 from ratelab.theory.combine import Clip, Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within
 from ratelab.theory.cycles import CosineRestarts
@@ -95,6 +105,7 @@ _CLASSES: Final = {
 }
 _POWERS: Final = {0.5: "1-sqrt", 1.0: "linear", 2.0: "1-square"}
 _FOREVER: Final = 2**53
+_FINITE: Final = "a finite number is wanted"
 
 
 class _NoFormError(DialectError):
@@ -126,9 +137,9 @@ def read(
     if name not in SIGNATURES:
         raise DialectError(f"{name} is no scheduler of timm; known: {', '.join(SIGNATURES)}")
     arguments = bound(name, given, SIGNATURES[name])
-    named = [key for key, member in arguments.items() if isinstance(member, Word) and key != "optimizer"]
-    if named:
-        raise DialectError(f"{name}: {named[0]}={arguments[named[0]]} is a name; write its value")
+    for key, member in arguments.items():
+        if key != "optimizer":
+            refuse_name(name, key, member)
     written = _lr_of(arguments["optimizer"])
     if written is not None and lr not in (None, written):
         raise DialectError(f"lr is {lr}, but the optimizer is written with lr={written}; leave lr out")
@@ -155,7 +166,7 @@ def write(training: Training) -> str:
     name, arguments, every = _call_of(training)
     for key in ("lr_min", "warmup_lr_init"):
         if key in arguments:
-            arguments[key] = _neat(arguments[key])
+            arguments[key] = rounded(arguments[key])
     shown = [f"{key}={member!r}" for key, member in arguments.items() if member != SIGNATURES[name][key]]
     text = f"{name}({', '.join(['optimizer', *shown])})"
     try:
@@ -201,8 +212,7 @@ def scheduler(
 
 
 def _from_object(source: Any, lr: float | None, horizon: int | None, every: int) -> Training:
-    if lr is not None:
-        raise DialectError(f"lr is {lr}, but the optimizer of a live scheduler holds its own; leave lr out")
+    refuse_lr(lr)
     name = type(source).__name__
     if not hasattr(source, "base_values") or not hasattr(source, "_get_lr"):
         raise DialectError(f"{name} is no scheduler of timm; give a timm.scheduler object or its text")
@@ -273,7 +283,7 @@ def _training(
         raise DialectError(f"{absolute[0]} is an absolute rate in timm: give the optimizer's lr")
     if lr is not None and not 0 < lr < math.inf:
         raise DialectError(f"the optimizer's lr is {lr}; multiples of it say nothing")
-    ratios = {key: _neat(a[key] / (lr or 1.0)) for key in absolute}
+    ratios = {key: rounded(a[key] / (lr or 1.0)) for key in absolute}
     final, start = ratios.get("lr_min", 0.0), ratios.get("warmup_lr_init", 0.0)
     W = _whole("warmup_t", a["warmup_t"], 0)
     notes = [f"{key} is an absolute rate in timm: {key}/lr = {ratio!r} here" for key, ratio in ratios.items()]
@@ -296,11 +306,6 @@ def _held(schedule: Schedule, every: int) -> Schedule:
     return Held(schedule, every) if every > 1 else schedule
 
 
-def _neat(number: float) -> float:
-    """15 digits of a quotient or product, so that 0.01/0.1 is 0.1."""
-    return float(f"{number:.15g}")
-
-
 def _quiet(a: Arguments) -> None:
     if a.get("noise_range_t") is not None:
         raise DialectError("noise_range_t makes the rates random, and a schedule is not; leave the noise out")
@@ -308,7 +313,7 @@ def _quiet(a: Arguments) -> None:
 
 def _lr_of(optimizer: Any) -> float | None:
     """The lr of an optimizer that is written out in the call."""
-    if isinstance(optimizer, tuple) and len(optimizer) == 2 and isinstance(optimizer[1], dict):
+    if is_call(optimizer):
         lr = optimizer[1].get("lr")
         return float(lr) if isinstance(lr, int | float) else None
     return None
@@ -327,27 +332,17 @@ def _check(name: str, a: Arguments) -> None:
             if not isinstance(given, list | tuple):
                 raise DialectError(f"{key} is {given!r}; a list of counts is wanted")
             for member in given:
-                _number(key, member)
+                number(key, member, _FINITE)
         elif not isinstance(default, bool) and (given is not None or default is not None):
-            _number(key, given)
+            number(key, given, _FINITE)
 
 
-def _number(key: str, number: Any) -> float:
-    if (
-        isinstance(number, bool)
-        or not isinstance(number, int | float | np.number)
-        or not math.isfinite(number)
-    ):
-        raise DialectError(f"{key} is {number!r}; a finite number is wanted")
-    return float(number)
-
-
-def _whole(key: str, number: Any, least: int) -> int:
-    if _number(key, number) != int(number):
-        raise DialectError(f"{key} is {number!r}; a whole number is wanted")
-    if number < least:
-        raise DialectError(f"{key} is {number!r}; it must be at least {least}")
-    return int(number)
+def _whole(key: str, given: Any, least: int) -> int:
+    if not number(key, given, _FINITE).is_integer():
+        raise DialectError(f"{key} is {given!r}; a whole number is wanted")
+    if given < least:
+        raise DialectError(f"{key} is {given!r}; it must be at least {least}")
+    return int(given)
 
 
 def _cosine(a: Arguments, final: float, W: int, start: float, _: int | None) -> Schedule:
@@ -457,7 +452,7 @@ def _plateau(a: Arguments, low: float, schedule: Schedule, lr: float) -> Feedbac
         threshold=float(a["threshold"]),
         cooldown=_whole("cooldown_t", a["cooldown_t"], 0),
         low=low,
-        eps=_neat(1e-8 / lr),
+        eps=rounded(1e-8 / lr),
         schedule=schedule,
     )
 
@@ -544,54 +539,67 @@ def _length(name: str, a: Arguments) -> int | None:
 
 def _created(a: Arguments, every: int) -> tuple[str, dict[str, Any], int | None] | None:
     """create_scheduler_v2: the class, its arguments and the length of the training, in the class's counts."""
-    sched, prefix = a["sched"], bool(a["warmup_prefix"])
+    sched = a["sched"]
     if sched == "none":
         return None
     if sched not in _CLASSES:
         raise DialectError(f"timm's create_scheduler_v2 has no sched={sched!r}; known: {', '.join(_CLASSES)}")
     if a["noise"] is not None:
         _quiet({"noise_range_t": a["noise"]})
-    per_epoch = bool(a["step_on_epochs"])
-    if not per_epoch and not a["updates_per_epoch"]:
+    if not a["step_on_epochs"] and not a["updates_per_epoch"]:
         raise DialectError("step_on_epochs=False needs updates_per_epoch")
-    unit = 1 if per_epoch else every
+    unit = 1 if a["step_on_epochs"] else every
     name = _CLASSES[sched]
-    N, W = a["num_epochs"] * unit, a["warmup_epochs"] * unit
-    made = {**SIGNATURES[name], "warmup_t": W, "warmup_lr_init": a["warmup_lr"]}
-    if name != "PlateauLRScheduler":
-        made["t_in_epochs"] = per_epoch
-    if "warmup_prefix" in made:
-        made["warmup_prefix"] = prefix
-    if "lr_min" in made:
-        made["lr_min"] = a["min_lr"]
-    if "cycle_mul" in made:
-        made |= {key: a[key] for key in ("cycle_mul", "cycle_decay", "cycle_limit")} | {"t_initial": N}
-    if "k_decay" in made:
-        made["k_decay"] = a["k_decay"]
-    match sched:
+    made = {**SIGNATURES[name], **_created_shared(a, unit, SIGNATURES[name]), **_created_own(a, unit)}
+    return name, made, _created_length(name, made, a, unit)
+
+
+def _created_shared(a: Arguments, unit: int, known: Arguments) -> dict[str, Any]:
+    """The arguments that the factory hands to every class that knows them."""
+    shared = {
+        "t_initial": a["num_epochs"] * unit,
+        "lr_min": a["min_lr"],
+        "warmup_t": a["warmup_epochs"] * unit,
+        "warmup_lr_init": a["warmup_lr"],
+        "warmup_prefix": bool(a["warmup_prefix"]),
+        "t_in_epochs": bool(a["step_on_epochs"]),
+    }
+    shared |= {key: a[key] for key in ("cycle_mul", "cycle_decay", "cycle_limit", "k_decay")}
+    return {key: member for key, member in shared.items() if key in known}
+
+
+def _created_own(a: Arguments, unit: int) -> dict[str, Any]:
+    """The arguments of one class only."""
+    match a["sched"]:
         case "poly":
-            made["power"] = a["decay_rate"]
+            return {"power": a["decay_rate"]}
         case "step":
-            made |= {"decay_t": (90 if a["decay_epochs"] is None else a["decay_epochs"]) * unit}
-            made["decay_rate"] = a["decay_rate"]
+            length = (90 if a["decay_epochs"] is None else a["decay_epochs"]) * unit
+            return {"decay_t": length, "decay_rate": a["decay_rate"]}
         case "constant":
-            made |= {"decay_t": 1, "decay_rate": 1.0}
+            return {"decay_t": 1, "decay_rate": 1.0}
         case "multistep":
-            made |= {"decay_t": [m * unit for m in a["decay_milestones"]], "decay_rate": a["decay_rate"]}
+            return {"decay_t": [m * unit for m in a["decay_milestones"]], "decay_rate": a["decay_rate"]}
+        case "plateau" if not a["step_on_epochs"]:
+            raise DialectError("timm's plateau steps per epoch only; leave step_on_epochs at True")
         case "plateau":
-            if not per_epoch:
-                raise DialectError("timm's plateau steps per epoch only; leave step_on_epochs at True")
-            made |= {"decay_rate": a["decay_rate"], "patience_t": a["patience_epochs"]}
-            made["mode"] = a["plateau_mode"]
+            patience, mode = a["patience_epochs"], a["plateau_mode"]
+            return {"decay_rate": a["decay_rate"], "patience_t": patience, "mode": mode}
         case "wsd" | "rsqrt":
-            made |= _created_wsd(a, N if prefix else N - W, unit)
+            return _created_wsd(a, unit)
+    return {}
+
+
+def _created_length(name: str, made: Arguments, a: Arguments, unit: int) -> int:
+    """The length of the training: a cycle's and the epochs that the factory adds, or just the epochs."""
     if "t_initial" in made:
-        length = _length(name, made)
-        return name, made, (length or 0) + _whole("cooldown_epochs", a["cooldown_epochs"], 0) * unit
-    return name, made, _whole("num_epochs", N + (W if prefix else 0), 0)
+        return (_length(name, made) or 0) + _whole("cooldown_epochs", a["cooldown_epochs"], 0) * unit
+    counts = a["num_epochs"] * unit + (a["warmup_epochs"] * unit if a["warmup_prefix"] else 0)
+    return _whole("num_epochs", counts, 0)
 
 
-def _created_wsd(a: Arguments, length: int, unit: int) -> dict[str, Any]:
+def _created_wsd(a: Arguments, unit: int) -> dict[str, Any]:
+    length = a["num_epochs"] * unit - (0 if a["warmup_prefix"] else a["warmup_epochs"] * unit)
     decay = 0.2 if a["decay_epochs"] is None else a["decay_epochs"]
     timescale = a["stable_timescale"]
     rsqrt = a["sched"] == "rsqrt"

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ratelab.experiments.dialects import (
+from ratelab.experiments.dialects import DialectError, Training, _torch_idioms, ratelab as dialect_ratelab
+from ratelab.experiments.dialects._torch_idioms import Call, neat
+from ratelab.experiments.dialects._words import (
+    NO_LR,
     REQUIRED,
-    DialectError,
-    Training,
-    Word,
-    _torch_idioms,
     bound,
     call,
-    ratelab as dialect_ratelab,
+    check_group,
+    is_call,
+    refuse_lr,
+    refuse_name,
 )
-from ratelab.experiments.dialects._torch_idioms import Call, neat
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.combine import Product, Repeat, Scaled, Then, Warmup, Within
 from ratelab.theory.cycles import CosineWave, OneCycle, Triangular
 from ratelab.theory.feedback import Feedback, ReduceLROnPlateau
+from ratelab.theory.reading import Word
 from ratelab.theory.sampled import Values
 from ratelab.theory.schedules import (
     Constant,
@@ -129,8 +131,7 @@ def read(
     """
     if isinstance(source, str):
         return _from_text(source, lr, horizon)
-    if lr is not None:
-        raise DialectError(f"lr is {lr}, but the optimizer of a live scheduler holds its own; leave lr out")
+    refuse_lr(lr)
     if group is not None:
         return _from_object(source, group, horizon)
     each = groups(source, horizon=horizon)
@@ -231,15 +232,14 @@ def _named(name: str, given: Mapping[str, Any]) -> tuple[Call, int]:
     arguments = bound(name, _without_optimizer(given), parameters)
     stands = arguments.pop("last_epoch")
     for key, member in arguments.items():
-        if isinstance(member, Word):
-            raise DialectError(f"{name}: {key}={member} is a name; write its value")
+        refuse_name(name, key, member)
         if isinstance(member, list) and key not in ("schedulers", "milestones"):
             raise DialectError(
                 f"{name}: {key} has a value per group; write one, or give the configured object"
             )
     if name in _NESTING:
         parts = arguments["schedulers"]
-        if not isinstance(parts, list | tuple) or not all(_is_call(part) for part in parts) or not parts:
+        if not isinstance(parts, list | tuple) or not all(is_call(part) for part in parts) or not parts:
             raise DialectError(f"{name}: schedulers is a list of schedulers, [LinearLR(...), StepLR(...)]")
         if any(part[0] == "ReduceLROnPlateau" for part in parts):
             raise DialectError(
@@ -247,10 +247,6 @@ def _named(name: str, given: Mapping[str, Any]) -> tuple[Call, int]:
             )
         arguments["schedulers"] = [_named(*part)[0] for part in parts]
     return (name, arguments), stands
-
-
-def _is_call(member: object) -> bool:
-    return isinstance(member, tuple) and len(member) == 2 and isinstance(member[1], dict)
 
 
 def _without_optimizer(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,8 +263,7 @@ def _from_object(source: Any, group: int, horizon: int | None) -> Training:
     from ratelab.experiments.dialects._torch_scheduler import FeedbackLR, ScheduleLR
 
     total = len(source.optimizer.param_groups)
-    if not 0 <= group < total:
-        raise DialectError(f"group is {group}; the optimizer has {total}, counted from 0")
+    check_group(group, total)
     rate = float(source.optimizer.param_groups[group]["lr"])
     stands = _clock(source)
     if isinstance(source, ScheduleLR):
@@ -384,7 +379,7 @@ def _training(named: Call, lr: float | None, horizon: int | None, notes: tuple[s
     if arguments.get("cycle_momentum"):
         notes = (*notes, f"{name} moves the momentum too: lost, only rates are kept")
     if lr is None:
-        notes = (*notes, "no lr was given: the rates are multiples of the optimizer's")
+        notes = (*notes, NO_LR)
     try:
         schedule, more = _shape(named, lr, horizon), _remarks(named, horizon)
     except DialectError:

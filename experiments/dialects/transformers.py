@@ -14,7 +14,6 @@ and N = num_training_steps, which includes the warmup:
 A warmup as long as the training or longer is read as it would run there.
 """
 
-import difflib
 import functools
 import json
 import math
@@ -25,10 +24,23 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, Word, bound, call
+from ratelab.experiments.dialects import DialectError, Training
+from ratelab.experiments.dialects._words import (
+    NO_LR,
+    REQUIRED,
+    bound,
+    call,
+    check_group,
+    needed,
+    number,
+    refuse_lr,
+    rounded,
+    whole,
+)
 from ratelab.theory.combine import Cooldown, Repeat, Scaled, Then, Warmup, Within
 from ratelab.theory.cycles import CosineRestarts, CosineWave
 from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau
+from ratelab.theory.reading import Word, nearest
 from ratelab.theory.sampled import Values
 from ratelab.theory.schedules import (
     Constant,
@@ -48,7 +60,6 @@ Ramp: TypeAlias = Literal["linear", "cosine", "1-sqrt"]
 _RAMPS: Final[tuple[Ramp, ...]] = ("linear", "cosine", "1-sqrt")
 _FROM_ZERO: Final = "the warmup starts at 0: the first update moves nothing"
 _RISES: Final = "after num_training_steps the rate rises again"
-_NO_LR: Final = "no lr was given: the rates are multiples of the optimizer's"
 
 
 # -- the shapes, their arguments named as transformers names them ----------------------------------
@@ -348,7 +359,7 @@ def _from_name(
     extra = {} if extra is None else extra
     if not isinstance(extra, dict) or not all(isinstance(entry, str) for entry in extra):
         raise DialectError(f"the schedule's own arguments are {extra!r}; write a dict with names as keys")
-    N = horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N)
+    N = updates_in(N, horizon)
     lost = {"num_warmup_steps"} if W and "num_warmup_steps" not in parameters else set()
     if key in ("constant", "constant_with_warmup"):
         lost, extra = lost | set(extra), {}
@@ -372,49 +383,71 @@ def built(key: str, a: Mapping[str, Any], lr: float | None, horizon: int | None)
         )
     if key in ("reduce_lr_on_plateau", "greedy"):
         return Training(_unit(lr, key), _rule(key, a, _unit(lr, key)), horizon)
-    W, N = whole("num_warmup_steps", a.get("num_warmup_steps", 0)), a.get("num_training_steps")
-    N = horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N)
-    cycles = number("num_cycles", a.get("num_cycles", 0.5))
-    notes = [_FROM_ZERO] if W else []
-    schedule: Schedule
+    W, N = whole("num_warmup_steps", a.get("num_warmup_steps", 0), least=0), a.get("num_training_steps")
+    N, cycles = updates_in(N, horizon), number("num_cycles", a.get("num_cycles", 0.5))
+    if key == "warmup_stable_decay":
+        schedule, N, notes = _phases(a, W, N, cycles)
+    else:
+        schedule, notes = _shape(key, a, lr, W, N, cycles), _remarks(key, a, lr, W, N)
+    notes += [NO_LR] if lr is None else []
+    return Training(1.0 if lr is None else lr, schedule, horizon if N is None else N, tuple(notes))
+
+
+def _shape(
+    key: str, a: Mapping[str, Any], lr: float | None, W: int, N: int | None, cycles: float
+) -> Schedule:
+    """The schedule called `key`, of W warmup updates among N."""
     match key:
         case "constant" | "constant_with_warmup":
-            schedule = _warmed(Constant(), W)
+            return _warmed(Constant(), W)
         case "inverse_sqrt":
             scale = W or 10_000 if a["timescale"] is None else number("timescale", a["timescale"])
-            schedule = _warmed(InversePower(0.5, timescale=float(scale)), W)
+            return _warmed(InversePower(0.5, timescale=float(scale)), W)
         case "linear":
-            schedule = linear(W, _known(N, key))
+            return linear(W, _known(N, key))
         case "cosine":
-            schedule = cosine(W, _known(N, key), cycles)
-            notes.append(_RISES)
+            return cosine(W, _known(N, key), cycles)
         case "cosine_with_min_lr":
-            schedule = cosine(W, _known(N, key), cycles, _lowest(a, lr))
-            notes.append(_RISES)
+            return cosine(W, _known(N, key), cycles, _lowest(a, lr))
         case "cosine_warmup_with_min_lr":
             start = None if a["warmup_lr_rate"] is None else number("warmup_lr_rate", a["warmup_lr_rate"])
-            schedule = cosine_one_early(W, _known(N, key), cycles, _lowest(a, lr), start)
-            notes = ["the cosine is over one update early, at num_training_steps - 1", _RISES]
+            return cosine_one_early(W, _known(N, key), cycles, _lowest(a, lr), start)
         case "cosine_with_restarts":
-            schedule = restarts(W, _known(N, key), cycles)
+            return restarts(W, _known(N, key), cycles)
+    final = _ratio("lr_end", a["lr_end"], lr)
+    if final >= 1:
+        raise DialectError(f"lr_end is {a['lr_end']!r} and the lr {lr!r}; lr_end must be below it")
+    return polynomial(W, _known(N, key), number("power", a["power"]), final)
+
+
+def _remarks(key: str, a: Mapping[str, Any], lr: float | None, W: int, N: int | None) -> list[str]:
+    """What is worth saying about the schedule called `key`."""
+    notes = [_FROM_ZERO] if W else []
+    match key:
+        case "cosine" | "cosine_with_min_lr":
+            return [*notes, _RISES]
+        case "cosine_warmup_with_min_lr":
+            return ["the cosine is over one update early, at num_training_steps - 1", _RISES]
         case "polynomial":
             final = _ratio("lr_end", a["lr_end"], lr)
-            if final >= 1:
-                raise DialectError(f"lr_end is {a['lr_end']!r} and the lr {lr!r}; lr_end must be below it")
-            schedule = polynomial(W, _known(N, key), number("power", a["power"]), final)
             notes.append(f"lr_end={a['lr_end']!r} is an absolute rate, {final!r} of the lr")
             notes += ["the formula divides by zero at t = num_training_steps"] if W == N else []
-        case _:
-            C, S = whole("num_decay_steps", a["num_decay_steps"]), a["num_stable_steps"]
-            S = _known(N, key) - W - C if S is None else whole("num_stable_steps", S, least=-math.inf)
-            low = number("min_lr_ratio", a["min_lr_ratio"])
-            schedule = stable_decay(W, S, C, a["warmup_type"], a["decay_type"], low, cycles)
-            notes = [f"the warmup starts at min_lr_ratio={low!r}"] if W else []
-            if N != W + S + C and a["num_training_steps"] is not None:
-                notes.append("num_training_steps is lost: num_stable_steps overrules it")
-            N = W + S + C
-    notes += [_NO_LR] if lr is None else []
-    return Training(1.0 if lr is None else lr, schedule, horizon if N is None else N, tuple(notes))
+    return notes
+
+
+def _phases(a: Mapping[str, Any], W: int, N: int | None, cycles: float) -> tuple[Schedule, int, list[str]]:
+    """warmup_stable_decay, whose three phases say how many updates there are: the schedule, these, notes."""
+    C, S = whole("num_decay_steps", a["num_decay_steps"], least=0), a["num_stable_steps"]
+    if S is None:
+        S = _known(N, "warmup_stable_decay") - W - C
+    else:
+        S = whole("num_stable_steps", S, least=-math.inf)
+    low, end = number("min_lr_ratio", a["min_lr_ratio"]), W + S + C
+    schedule = stable_decay(W, S, C, a["warmup_type"], a["decay_type"], low, cycles)
+    notes = [f"the warmup starts at min_lr_ratio={low!r}"] if W else []
+    if end != N and a["num_training_steps"] is not None:
+        notes.append("num_training_steps is lost: num_stable_steps overrules it")
+    return schedule, end, notes
 
 
 def _rule(key: str, a: Mapping[str, Any], lr: float) -> Feedback:
@@ -429,7 +462,7 @@ def _rule(key: str, a: Mapping[str, Any], lr: float) -> Feedback:
         warmup=a["warmup"],
         high=number("max_lr", a["max_lr"]) / lr,
         window=a["window_size"] if a["smooth"] else 1,
-        reset_start=max(whole("reset_start", a["reset_start"]), 1),
+        reset_start=max(whole("reset_start", a["reset_start"], least=0), 1),
     )
 
 
@@ -451,16 +484,14 @@ def live(
         raise DialectError(
             f"{kind} is neither text nor a LambdaLR; torch's own schedulers are in the torch dialect"
         )
-    if lr is not None:
-        raise DialectError(f"lr is {lr}, but the optimizer of a live scheduler holds its own; leave lr out")
+    refuse_lr(lr)
     total = len(source.optimizer.param_groups)
     if group is None:
         each = [live(source, recognise, build, None, horizon, i) for i in range(total)]
         if any(one != each[0] for one in each):
             raise DialectError(f"the {total} parameter groups have different rates; choose one, group=0")
         return each[0]
-    if not 0 <= group < total:
-        raise DialectError(f"group is {group}; the optimizer has {total}, counted from 0")
+    check_group(group, total)
     given = "the lr is the one in force" if kind == "ReduceLROnPlateau" else "it is given from its beginning"
     notes: Notes = (f"the scheduler stands at t = {source.last_epoch}; {given}",) if source.last_epoch else ()
     if key is not None:
@@ -512,7 +543,7 @@ def key_of(name: object, keys: Mapping[str, object], peer: str) -> str:
         name = "reduce_lr_on_plateau" if last == "reduce_on_plateau" else last
     if isinstance(name, str) and name in keys:
         return str(name)
-    raise DialectError(f"{peer} has no schedule {name!r}{_near(str(name), keys)}; it has {', '.join(keys)}")
+    raise DialectError(f"{peer} has no schedule {name!r}{nearest(str(name), keys)}; it has {', '.join(keys)}")
 
 
 def function_of(name: str, functions: Mapping[str, str], *others: str) -> str:
@@ -521,7 +552,7 @@ def function_of(name: str, functions: Mapping[str, str], *others: str) -> str:
         if name == function:
             return key
     known = ["get_scheduler", *others, *functions.values()]
-    raise DialectError(f"{name} is not read{_near(name, known)}; write a call of {', '.join(known)}")
+    raise DialectError(f"{name} is not read{nearest(name, known)}; write a call of {', '.join(known)}")
 
 
 def lr_of(a: Mapping[str, Any], lr: float | None) -> float | None:
@@ -538,22 +569,15 @@ def lr_of(a: Mapping[str, Any], lr: float | None) -> float | None:
     )
 
 
-def number(name: str, given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise DialectError(f"{name} is {given!r}; write a number")
-    return float(given)
-
-
-def whole(name: str, given: object, least: float = 0) -> int:
-    if not (found := number(name, given)).is_integer() or found < least:
-        raise DialectError(f"{name} is {given!r}; write a whole number of updates, at least {least}")
-    return int(found)
+def updates_in(N: object, horizon: int | None) -> int | None:
+    """num_training_steps as written; the horizon, where it is missing or a bare name."""
+    return horizon if N is None or isinstance(N, Word) else whole("num_training_steps", N, least=0)
 
 
 def _known(N: object, what: str) -> int:
     if N is None:
         raise DialectError(f"{what} needs the number of updates; write it, or give the horizon")
-    return whole("num_training_steps", N)
+    return whole("num_training_steps", N, least=0)
 
 
 def _unit(lr: float | None, what: str) -> float:
@@ -575,11 +599,6 @@ def _lowest(a: Mapping[str, Any], lr: float | None) -> float:
     return (
         number("min_lr_rate", a["min_lr_rate"]) if a["min_lr"] is None else _ratio("min_lr", a["min_lr"], lr)
     )
-
-
-def _near(name: str, known: Any) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {match[0]}?)" if match else ""
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -626,7 +645,7 @@ def _window(schedule: Schedule, T: int | None) -> tuple[Schedule, int | None, bo
     """A schedule, the number of updates it is laid out for, if known, and whether it holds its end value."""
     match schedule:
         case Within(schedule=inner, length=length, end="T", beyond=beyond):
-            N = length if isinstance(length, int) else updates(length, _end(T, schedule))
+            N = length if isinstance(length, int) else updates(length, needed(T, schedule))
         case Warmup(schedule=Within(schedule=core, length=int(own), end="T", beyond=beyond), length=int(W)):
             inner, N = replace(schedule, schedule=core), W + own
         case _:
@@ -643,12 +662,12 @@ def _said(schedule: Schedule, N: int | None, lr: float, *, holds: bool) -> Named
             trapezoid = Cooldown(Warmup(Constant(), warmup), length, shape=shape, final=final)
             return _said(trapezoid, N, lr, holds=holds)
         case Cooldown(schedule=up, length=length, shape=shape, final=final):
-            C = updates(length, _end(N, schedule))
+            C = updates(length, needed(N, schedule))
             if C == 0:
                 return _said(up, N, lr, holds=holds)
-            return _said_stable_decay(up, C, shape, final, _end(N, schedule))
+            return _said_stable_decay(up, C, shape, final, needed(N, schedule))
         case Warmup(schedule=core, length=length, start=start, shape=shape):
-            W = length if isinstance(length, int) else updates(length, _end(N, schedule))
+            W = length if isinstance(length, int) else updates(length, needed(N, schedule))
             overlap = schedule.overlap and not isinstance(core, Constant)
             if holds and N is not None and W > N:
                 raise DialectError(
@@ -665,16 +684,10 @@ def _said(schedule: Schedule, N: int | None, lr: float, *, holds: bool) -> Named
                 if isinstance(core, Constant) or wave is not None:
                     return _said_one_early(W - overlap, start, *(wave or (1, 0.0, 0.0)))
             if isinstance(core, Constant) and not isinstance(start, str) and not holds and shape in _RAMPS:
-                return _said_stable_decay(schedule, 0, "linear", start, max(_end(N, schedule), W))
+                return _said_stable_decay(schedule, 0, "linear", start, max(needed(N, schedule), W))
             plain = Warmup(core, length, start=0.0)
             raise DialectError(f"transformers warms up from 0 in a line, {plain!r}; not {schedule!r}")
     return _said_core(schedule, 0, N, lr, holds)
-
-
-def _end(N: int | None, schedule: Schedule) -> int:
-    if N is None:
-        raise DialectError(f"{schedule!r} depends on the number of updates; give the horizon")
-    return N
 
 
 def _said_core(core: Schedule, W: int, N: int | None, lr: float, holds: bool) -> Named:
@@ -712,7 +725,7 @@ def _said_core(core: Schedule, W: int, N: int | None, lr: float, holds: bool) ->
                 "Linear, Polynomial, Cosine, CosineWave, CosineRestarts and InversePower(0.5), plain or in "
                 "Warmup(..., start=0.0), and Cooldown(Warmup(Constant(), W, start=a), C, final=a)"
             )
-    if _end(N, core) > W:
+    if needed(N, core) > W:
         return key, {**warmup, "num_training_steps": N, **extra}
     if holds:
         raise DialectError(f"the warmup of {W} updates is not over within {N}; write a shorter one")
@@ -835,7 +848,7 @@ def _absolute(final: float, lr: float) -> float:
 
 def _times(ratio: float, lr: float) -> float:
     """ratio * lr as a person wrote it, where that means the same."""
-    short = float(f"{ratio * lr:.15g}")
+    short = rounded(ratio * lr)
     return short if lr and short / lr == ratio else ratio * lr
 
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
-from ratelab.experiments.dialects import torch as dialect_torch
 from ratelab.experiments.methods import HeavyBall, Method, TorchMomentum
 from ratelab.problems import networks
 from ratelab.problems.data.minibatches import minibatches
 from ratelab.problems.networks import Network
 from ratelab.theory.arrays import Array, InputError, Integers
 from ratelab.theory.averaging import Averaging
-from ratelab.theory.schedules import Schedule
+from ratelab.theory.schedules import Schedule, multipliers
 
 
 def train_plainly(
@@ -48,8 +48,9 @@ def train_plainly(
         nesterov=isinstance(method, TorchMomentum) and method.nesterov,
         weight_decay=network.weight_decay,
     )
-    scheduler = dialect_torch.scheduler(optimizer, schedule, horizon)
-    mixing = averaging(schedule(horizon))
+    steps = multipliers(schedule, horizon)
+    scheduler = LambdaLR(optimizer, lambda t: float(steps[min(t, horizon - 1)]))  # asks after the last, too
+    mixing = averaging(steps)
     average = AveragedModel(module, avg_fn=lambda old, new, count: old + mixing[int(count) - 1] * (new - old))
     average.update_parameters(module)  # the first is a copy
     found: dict[str, list[float]] = {}

@@ -14,9 +14,9 @@ from typing import Any
 import jinja2
 from matplotlib.image import imread
 
+from ratelab.experiments.outcome import Outcome
 from ratelab.paper_figures.house import make, venues
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Outcome
 from ratelab.paper_figures.house.make import Style
 from ratelab.paper_figures.house.table import read_table
 
@@ -35,7 +35,7 @@ class Entry:
     about: About
     title: str
     caption: str
-    outcomes: tuple[Outcome[Any], ...]
+    outcomes: tuple[Outcome, ...]
     full: bool
 
     @property

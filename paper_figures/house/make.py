@@ -1,29 +1,30 @@
 """Figures are found, computed, drawn and written, and their claims measured.
 
-The folder is the registry: every module of paper_figures whose name doesn't start with an underscore is a
-figure. Its docstring is the caption; it has `ABOUT`, `data(full, report) -> D`, the CSV's `COLUMNS` and
-`rows(D)`, `draw(Table) -> Figure`, and `CLAIMS`. A figure NAME is written as NAME.csv, pictures, and NAME.py,
-which draws them again from the CSV.
+The folder is the registry: every module of paper_figures is a figure. Its docstring is the caption; it has
+`ABOUT`, `data(full, report) -> Table`, `draw(Table) -> Figure`, and `CLAIMS`. A figure NAME is written as
+NAME.csv, its data; pictures; and NAME.py, which draws them again from the CSV.
 """
 
-import difflib
 import importlib
 import inspect
 import io
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from matplotlib.figure import Figure
 
+from ratelab.experiments.claims import outcome
+from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house import script, venues
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, Outcome, judge
-from ratelab.paper_figures.house.table import Table, read_table, table_of
+from ratelab.paper_figures.house.table import Table
 from ratelab.paper_figures.house.venues import Format
 from ratelab.theory.arrays import InputError
+from ratelab.theory.reading import closest
 
 __all__ = ["show_figure"]
 
@@ -34,14 +35,10 @@ class Picture(Protocol):
     __doc__: str | None
     __file__: str
     ABOUT: About
-    COLUMNS: Sequence[str]
-    CLAIMS: Sequence[Claim[Any]]
+    CLAIMS: Sequence[Claim]
 
-    def data(self, full: bool = False, report: Report = quiet) -> Any:
+    def data(self, full: bool = False, report: Report = quiet) -> Table:
         """Everything that is drawn and claimed, computed: at quick size, or as large as its source has it."""
-
-    def rows(self, data: Any, /) -> Iterable[tuple[object, ...]]:
-        """`data` as a table under `COLUMNS`: all that `draw` needs."""
 
     def draw(self, table: Table, /) -> Figure:
         """The picture of the table."""
@@ -62,7 +59,7 @@ class Made:
 
     name: str
     written: list[Path]
-    outcomes: list[Outcome[Any]]
+    outcomes: list[Outcome]
     seconds: float
 
     def __str__(self) -> str:
@@ -79,8 +76,8 @@ def find() -> list[str]:
 def picture(name: str) -> Picture:
     """The module of a figure; InputError with the nearest name where there is none."""
     if name not in find():
-        near = difflib.get_close_matches(name, find(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = closest(name, find())
+        hint = f"did you mean {near}? " if near else ""
         raise InputError(f"no figure is called {name!r}; {hint}figures: {', '.join(find())}")
     return cast(Picture, importlib.import_module(f"ratelab.paper_figures.{name}"))
 
@@ -90,16 +87,17 @@ def caption(module: Picture) -> str:
     return inspect.cleandoc(module.__doc__ or "")
 
 
-def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Any, list[Outcome[Any]]]:
+def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Table, list[Outcome]]:
     """The data of a figure, and its claims judged on it."""
     module = picture(name)
     computed = module.data(full, report)
-    outcomes = [judge(claim, computed) for claim in module.CLAIMS]
+    claims = [(claim.full or claim) if full else claim for claim in module.CLAIMS]
+    outcomes = [outcome(claim, computed) for claim in claims]
     report(1, 1)
     return computed, outcomes
 
 
-def count(outcomes: Sequence[Outcome[Any]]) -> str:
+def count(outcomes: Sequence[Outcome]) -> str:
     """How many claims hold, how many don't, and whether all is as recorded."""
     told = [sum(o.status == status for o in outcomes) for status in ("supported", "refuted", "undecided")]
     surprises = sum(not o.as_expected for o in outcomes)
@@ -116,12 +114,12 @@ def make(name: str, out: Path, style: Style, full: bool = False, report: Report 
     return Made(name, save(name, computed, out, style), outcomes, time.monotonic() - start)
 
 
-def save(name: str, computed: Any, out: Path, style: Style) -> list[Path]:
+def save(name: str, computed: Table, out: Path, style: Style) -> list[Path]:
     """Write the files of a figure whose data is there already: pictures, CSV and script."""
     module = picture(name)
     title, _, rest = caption(module).partition("\n")
     drawing = Drawing(Path(module.__file__), module.draw, title, rest.strip())
-    return write(drawing, module.COLUMNS, module.rows(computed), out / name, style)
+    return write(drawing, computed, out / name, style)
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Png:
 def show_figure(name: str, full: bool = False) -> Png:
     """A figure of the gallery, computed and drawn, to be shown in a notebook; InputError for no such name."""
     module = picture(name)
-    return show(module.draw, table_of(module.COLUMNS, module.rows(module.data(full))))
+    return show(module.draw, module.data(full))
 
 
 def show(draw: Callable[..., Figure], table: Table, arguments: Mapping[str, Any] | None = None) -> Png:
@@ -159,20 +157,13 @@ class Drawing:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write(
-    drawing: Drawing,
-    columns: Sequence[str],
-    rows: Iterable[tuple[object, ...]],
-    stem: Path,
-    style: Style,
-) -> list[Path]:
+def write(drawing: Drawing, table: Table, stem: Path, style: Style) -> list[Path]:
     """Write STEM.csv, the pictures drawn from it, and STEM.py, which draws them again; returns the paths."""
 
     def beside(ending: str) -> Path:
         return stem.with_name(f"{stem.name}.{ending}")
 
-    csv = venues.save_table(columns, rows, beside("csv"))
-    table = read_table(csv)
+    csv = venues.save_table(table, beside("csv"))
     with venues.printed(style.settings):  # drawn anew for each: saving a figure moves its layout a little
         pictures = [
             venues.save_picture(drawing.draw(table, **drawing.arguments), beside(ending), style.tex)

@@ -5,7 +5,7 @@ Their pictures are drawn by `_curves`.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +14,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.spec import (
-    KINDS,
-    Quantity,
-    Spec,
-    quantities,
-    select,
-)
+from ratelab.experiments.spec import Decay, Quantity, Spec, select
 from ratelab.experiments.store import Curve, Results
 from ratelab.paper_figures.house import curves, venues
-from ratelab.paper_figures.house.claims import mean_interval
 from ratelab.paper_figures.house.make import Drawing, Png, Style, show, write
 from ratelab.paper_figures.house.schedules_page import UPDATES, pictured
-from ratelab.paper_figures.house.style import look, new_figure
+from ratelab.paper_figures.house.style import look, mean_interval, new_figure
 from ratelab.paper_figures.house.table import Table, table_of
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.notation import catalogue, parse
@@ -39,7 +32,6 @@ Over: TypeAlias = Literal["step", "horizon", "lr"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 DRAWN = frozenset[Quantity](("risk", "test_error", "train_loss"))
 """Of what is kept of the runs; the tables hold all of it."""
-COLUMNS = (*AXES, "t", "exact", "mean", "low", "high", "bound")
 
 
 @dataclass(frozen=True)
@@ -70,14 +62,13 @@ def save(results: Results, folder: Path, style: Style) -> list[Path]:
     spec = results.spec
     written = []
     for number, (problem, method) in enumerate(itertools.product(spec.problems, spec.methods), 1):
-        for quantity in quantities(problem):
+        for quantity in problem.quantities:
             chosen = Plot(y=quantity, where={"problem": problem, "method": method})
             stem = folder / f"{quantity.replace('/', '_over_')}-{number}"
             if quantity in DRAWN:
                 written += plot(results, chosen, stem, style, titled=True)
             else:
-                rows = table(results, chosen)
-                written.append(venues.save_table(COLUMNS, rows, stem.with_suffix(".csv")))
+                written.append(venues.save_table(table(results, chosen), stem.with_suffix(".csv")))
     return written
 
 
@@ -91,7 +82,7 @@ def plot(results: Results, chosen: Plot, stem: Path, style: Style, titled: bool 
     told = arguments(results, chosen, title)
     title, caption = results.spec.title or stem.name, f"{shared}\n\n{(curves.__doc__ or '').strip()}"
     drawing = Drawing(Path(curves.__file__), curves.draw, title, caption, told)
-    return write(drawing, COLUMNS, table(results, chosen), stem, style)
+    return write(drawing, table(results, chosen), stem, style)
 
 
 def show_results(
@@ -105,7 +96,7 @@ def show_results(
     """One's own results as `ratelab plot` draws them, to be shown in a notebook."""
     what = chosen(results.spec, x, y, by, compensate, where)
     told = arguments(results, what, "")
-    return show(curves.draw, table_of(COLUMNS, table(results, what)), told)
+    return show(curves.draw, table(results, what), told)
 
 
 def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
@@ -130,21 +121,24 @@ def panels(spec: Spec, chosen: Plot) -> tuple[Axis, Axis]:
     return left[0], left[1]
 
 
-def table(results: Results, chosen: Plot) -> Iterator[tuple[object, ...]]:
-    """The rows of the CSV under `COLUMNS`: curves over t, or what they come to at the end of each horizon."""
+def table(results: Results, chosen: Plot) -> Table:
+    """A line per curve and record, or what the curves come to at the end of each horizon."""
     spec = results.spec
     axes = [values_of(spec, chosen, axis) for axis in AXES]
     for problem in axes[0]:
-        if chosen.y not in quantities(problem):
+        if chosen.y not in problem.quantities:
             raise InputError(
-                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(quantities(problem))}"
+                f"{spec.label(problem)} has no {chosen.y}; give --y {' or '.join(problem.quantities)}"
             )
-    for problem, method, schedule, averaging, lr, horizon in itertools.product(*axes):
-        curve = Curve(problem, method, schedule, averaging, lr, horizon)
+    lines: list[dict[str, object]] = []
+    for values in itertools.product(*axes):
+        curve = Curve(*values)
+        setting = dict(zip(AXES, (*map(repr, values[:4]), *values[4:]), strict=True))
         columns = curve_data(results, curve, chosen.y)
-        lines = list(zip(*(column.tolist() for column in columns.values()), strict=True))
-        for line in lines if chosen.x == "step" else lines[-1:]:
-            yield repr(problem), repr(method), repr(schedule), repr(averaging), lr, horizon, *line
+        points = list(zip(*(column.tolist() for column in columns.values()), strict=True))
+        shown = points if chosen.x == "step" else points[-1:]
+        lines += [setting | dict(zip(columns, point, strict=True)) for point in shown]
+    return table_of(lines)
 
 
 def curve_data(results: Results, curve: Curve, quantity: Quantity = "risk") -> dict[str, Array]:
@@ -178,7 +172,7 @@ def chosen(spec: Spec, x: str, y: str | None, by: str, compensate: float, where:
         raise InputError(f"--by {by} is unknown; allowed: {', '.join(AXES)}")
     if not np.isfinite(compensate):
         raise InputError(f"--compensate is {compensate}; give a finite power of {x}")
-    kept = {name: None for problem in spec.problems for name in quantities(problem)}
+    kept = {name: None for problem in spec.problems for name in problem.quantities}
     usual: Quantity = "risk" if "risk" in kept else "test_error"
     quantity = next((name for name in kept if name == (y or usual)), None)
     if quantity is None:
@@ -227,7 +221,7 @@ def values_of(spec: Spec, chosen: Plot, axis: Axis) -> Sequence[Any]:
         return sorted(spec.horizons) if "horizon" in (chosen.x, chosen.by) else [spec.longest]
     if axis == "lr":
         return spec.lr
-    values: Sequence[Any] = getattr(spec, next(key for key, kind in KINDS.items() if kind == axis))
+    values: Sequence[Any] = getattr(spec, f"{axis}s")
     return values
 
 
@@ -290,12 +284,11 @@ def _written(value: object) -> str | float:
 def claimed(results: Results, panel: Mapping[Axis, object]) -> list[float]:
     """The powers that are claimed of any schedule in a panel; stalling has no slope to draw."""
     found = {
-        claim.rate.power
+        claim.target.rate.power
         for claim in results.spec.claims
-        for row in select(results.spec, claim.select)
-        if claim.rate is not None
-        and claim.rate.power != 0
-        and all(getattr(row, axis) == value for axis, value in panel.items() if axis != "horizon")
+        if isinstance(claim.measured, Decay) and claim.target.rate.power != 0
+        for row in select(results.spec, claim.measured.select)
+        if all(getattr(row, axis) == value for axis, value in panel.items() if axis != "horizon")
     }
     return sorted(found)
 
@@ -305,8 +298,12 @@ def show_schedules(*texts: str) -> Png:
     classes = catalogue("schedule").values()
     given: list[Any] = [parse(text, "schedule") for text in texts]
     shown = given or [drawn for cls in classes if (drawn := pictured(cls)) is not None]
-    rows = [(repr(s), t, float(value)) for s in shown for t, value in enumerate(multipliers(s, UPDATES))]
-    return show(draw_schedules, table_of(("schedule", "t", "multiplier"), rows))
+    lines = [
+        {"schedule": repr(s), "t": t, "multiplier": float(value)}
+        for s in shown
+        for t, value in enumerate(multipliers(s, UPDATES))
+    ]
+    return show(draw_schedules, table_of(lines))
 
 
 def draw_schedules(table: Table, abreast: int = 6) -> Figure:

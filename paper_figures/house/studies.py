@@ -1,20 +1,36 @@
-"""The experiment files whose results figures show: run where something is missing, and kept in the cache.
+"""The experiment files whose results figures show, and whose claims they quote.
 
-A cell is known by its content and the engine's version, so what is read is what a new run would compute; an
-interrupted figure goes on where it stopped.
+What is missing is run, and results are kept in the cache. A cell is known by its content and the engine's
+version, so what is read is what a new run would compute; an interrupted figure goes on where it stopped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache as once
 from pathlib import Path
 
-from ratelab.experiments import execute, spec as specs
-from ratelab.experiments.spec import Spec
-from ratelab.experiments.store import Results, Store, missing
+import xarray as xr
+
+from ratelab.experiments import execute
+from ratelab.experiments.claims import outcome
+from ratelab.experiments.file import load
+from ratelab.experiments.outcome import Row
+from ratelab.experiments.spec import Claim, Spec
+from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house.about import Report, quiet
+from ratelab.paper_figures.house.table import Table
 from ratelab.theory import cache
 from ratelab.theory.arrays import InputError
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+
+
+def example(name: str) -> Path:
+    """examples/NAME.toml; InputError where it is missing."""
+    file = EXAMPLES / f"{name}.toml"
+    if not file.exists():
+        raise InputError(f"{file} is missing; work in a clone of the repository, whose examples figures show")
+    return file
 
 
 def study(
@@ -24,16 +40,72 @@ def study(
 
     `change`: what the figure wants else than the file, fewer schedules or other records.
     """
-    file = EXAMPLES / f"{name}.toml"
-    if not file.exists():
-        raise InputError(f"{file} is missing; work in a clone of the repository, whose examples figures show")
-    spec = specs.load(file, full=full)
+    file = example(name)
+    spec = load(file, full=full)
     if change is not None:
         spec = change(spec)
     store = Store(cache.folder("studies") / (name + ("-full" if full else "")))
-    workers = execute.default_workers(missing(spec, store))
-    outcome = execute.run(spec, file.read_text("utf-8"), store, workers, update=True, report=report)
-    if outcome.failed:
-        cell, error = next(iter(outcome.failed.items()))
-        raise InputError(f"{len(outcome.failed)} cells of {file.name} failed; {cell}: {error}")
+    planned = execute.plan(spec, store, update=True)
+    workers = execute.default_workers(planned.todo)
+    done = execute.carry_out(planned, file.read_text("utf-8"), workers, report)
+    if done.failed:
+        cell, error = next(iter(done.failed.items()))
+        raise InputError(f"{len(done.failed)} cells of {file.name} failed; {cell}: {error}")
     return Results(spec, store)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The runs of a study as a figure's table holds them: a line per curve, seed and record, as `tidy` has
+    it.
+
+    A claim of the file reads them as it reads the results of a run.
+    """
+
+    spec: Spec
+    table: Table
+
+    def exact(self, curve: Curve) -> None:
+        """Not in the table."""
+
+    def runs(self, curve: Curve, quantity: str = "risk") -> xr.DataArray:
+        """A quantity of every seed, dims (run, t)."""
+        part = self.table.where("schedule", repr(curve.schedule))
+        for axis in ("problem", "method", "averaging"):
+            if axis in part.columns:
+                part = part.where(axis, self.spec.label(getattr(curve, axis)))
+        if "lr" in part.columns:
+            part = part.where("lr", curve.lr)
+        t, values = part.runs(quantity)
+        found = xr.DataArray(values, dims=("run", "t"), coords={"t": t.astype(int)})
+        return found.sel(t=found["t"] <= curve.horizon)
+
+
+def quoted(name: str, sentence: str, **where: str) -> Claim:
+    """The claim of examples/NAME.toml with this sentence, judged on the rows of a figure's table that have
+    these entries: its words, bound and expectation are the file's, of the full form at full size.
+    """
+    quick, *full = (_quoted(spec, sentence, where) for spec in _forms(name))
+    return replace(quick, full=full[0] if full else None)
+
+
+@once
+def _forms(name: str) -> tuple[Spec, ...]:
+    """The file's own form, and its full one where it has one."""
+    file = example(name)
+    own = load(file, data=False)
+    try:
+        return own, load(file, data=False, full=True)
+    except InputError:
+        return (own,)
+
+
+def _quoted(spec: Spec, sentence: str, where: Mapping[str, str]) -> Claim:
+    (claim,) = (claim for claim in spec.claims if claim.sentence == sentence)
+
+    def measure(table: Table) -> tuple[Row, ...]:
+        for column, value in where.items():
+            table = table.where(column, value)
+        return outcome(claim, Shown(spec, table)).rows
+
+    return replace(claim, measured=measure)

@@ -1,7 +1,7 @@
 """How every figure looks: a colour per kind of schedule, dashes and markers beside it, slope triangles.
 
 Nothing here knows what is drawn, nor where it will be printed: the width of the page and the sizes of its
-fonts are matplotlib's settings while a figure is drawn (`_venues`). Colours are those of Okabe and Ito (2008)
+fonts are matplotlib's settings while a figure is drawn (`venues`). Colours are those of Okabe and Ito (2008)
 with two of Tol's, told apart by the colour-blind; each comes with a dash and a marker, so that a grey print
 still reads. What a figure uses of this file is copied into its script, so it needs matplotlib alone.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,6 +144,30 @@ def distinct(count: int) -> list[Look]:
         Look(colours[i % len(colours)], DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)])
         for i in range(count)
     ]
+
+
+def t_quantile(p: float, freedom: int) -> float:
+    """The quantile p > 1/2 of Student's t: √ν tan θ, where cos^(ν − 1) θ is the density of θ."""
+    angle = np.linspace(0, np.pi / 2, 100_001)
+    density = np.cos(angle) ** (freedom - 1)
+    mass = np.append(0.0, np.cumsum(density[1:] + density[:-1]))
+    return float(freedom**0.5 * np.tan(np.interp((2 * p - 1) * mass[-1], mass, angle)))
+
+
+def mean_interval(runs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The 95 % pointwise interval (Student's t) of the mean of `runs` (R, …) over its first axis."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of diverged runs: inf − inf
+        reach = t_quantile(0.975, len(runs) - 1) * runs.std(axis=0, ddof=1) / len(runs) ** 0.5
+        return runs.mean(axis=0) - reach, runs.mean(axis=0) + reach
+
+
+def band(
+    panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13
+) -> None:
+    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band."""
+    low, high = mean_interval(runs)
+    panel.fill_between(x, low, high, color=face.colour, alpha=alpha, lw=0)
+    panel.plot(x, runs.mean(axis=0), label=label, **face.line())
 
 
 def shade(colour: str, amount: float) -> str:

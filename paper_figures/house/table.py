@@ -5,7 +5,7 @@ script beside the CSV draws the same picture: this file is copied into that scri
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class Table:
         """The entry of the first row."""
         return self.columns[name].tolist()[0]
 
+    def runs(self, y: str, x: str = "t", by: str = "seed") -> tuple[NDArray[Any], NDArray[Any]]:
+        """x (K,) and y (R, K), one row of `y` for each value of `by`, which all have the same x."""
+        every = [part for _, part in self.groups(by)]
+        return every[0][x], np.stack([part[y] for part in every])
+
     def _rows(self, chosen: NDArray[np.bool_]) -> "Table":
         return Table({name: column[chosen] for name, column in self.columns.items()})
 
@@ -63,10 +68,14 @@ def column(entries: Sequence[str]) -> NDArray[Any]:
         return np.array(entries, dtype=object)
 
 
-def table_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
-    """The table that `read_table` finds where these rows were written; a column of text has no NaN."""
-    entries = zip(*([str(entry) for entry in row] for row in rows), strict=True)
-    return Table({name: column(texts) for name, texts in zip(columns, entries, strict=True)})
+def table_of(lines: Iterable[Mapping[str, object]]) -> Table:
+    """The table of these lines, name -> entry; what a line leaves out is NaN, or empty in a column of text.
+
+    It is the one that `read_table` finds where it was written.
+    """
+    every = list(lines)
+    names = dict.fromkeys(name for line in every for name in line)
+    return Table({name: column([str(line.get(name, "")) for line in every]) for name in names})
 
 
 def read_table(path: Path) -> Table:

@@ -8,7 +8,7 @@ needed, but for PGF, which is LaTeX, and with `tex`, where it sets the text of a
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from matplotlib.backends.backend_pgf import LatexError
 from matplotlib.figure import Figure
 from tueplots import figsizes, fontsizes
 
+from ratelab.paper_figures.house.table import Table
 from ratelab.theory.arrays import InputError
 
 Format: TypeAlias = Literal["pdf", "pgf", "svg", "png"]
@@ -157,17 +158,24 @@ def tex_system() -> str:
     return found
 
 
-def save_table(columns: Sequence[str], rows: Iterable[Iterable[object]], path: Path) -> Path:
-    """Write rows as CSV, numbers to the last digit, NaN as nothing."""
+def save_table(table: Table, path: Path) -> Path:
+    """Write a table as CSV, numbers to the last digit, whole ones without a point, NaN as nothing."""
 
     def write() -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([["" if entry != entry else entry for entry in row] for row in rows])
+            writer.writerow(table.columns)
+            columns = [column.tolist() for column in table.columns.values()]
+            writer.writerows([[_written(entry) for entry in row] for row in zip(*columns, strict=True)])
 
     _writing(path, write)
     return path
+
+
+def _written(entry: object) -> object:
+    if not isinstance(entry, float):
+        return entry
+    return "" if entry != entry else int(entry) if entry.is_integer() and abs(entry) < 1e15 else entry
 
 
 def save_text(text: str, path: Path) -> Path:

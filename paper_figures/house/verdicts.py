@@ -19,9 +19,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ratelab.experiments.claims import Judgement, Row
 from ratelab.experiments.evidence import WINDOW, Fit, slope_weights, window
-from ratelab.experiments.spec import Claim, Spec
+from ratelab.experiments.outcome import Outcome, Row
+from ratelab.experiments.spec import Claim, Decay, Spec, Target
 from ratelab.paper_figures.house.make import Drawing, Style, write
 from ratelab.paper_figures.house.style import (
     BLACK,
@@ -35,13 +35,12 @@ from ratelab.paper_figures.house.style import (
     new_figure,
     shade,
 )
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Table, table_of
 from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = ("what", "start", "end", "value", "low", "high")
 PARTS = ("halves", "thirds", "quarters")
 """Drawn one over the other, from wide and light to narrow and dark: alike exponents stay apart."""
 NARROW = 1.3
@@ -60,15 +59,15 @@ SYMBOLS = {
 """Of reasons, as every font and every LaTeX has them."""
 
 
-def save(spec: Spec, judgements: Sequence[Judgement], folder: Path, style: Style) -> list[Path]:
+def save(spec: Spec, outcomes: Sequence[Outcome], folder: Path, style: Style) -> list[Path]:
     """Write claim-N, or claim-N-K of several rows, for each row of a rate claim. Returns the paths."""
     written = []
-    for number, judgement in enumerate(judgements, 1):
-        if judgement.claim.rate is None:
+    for number, outcome in enumerate(outcomes, 1):
+        if not isinstance(outcome.claim.measured, Decay):
             continue
-        for place, row in enumerate(judgement.rows, 1):
-            stem = f"claim-{number}-{place}" if len(judgement.rows) > 1 else f"claim-{number}"
-            written += plot(spec, judgement.claim, row, folder / stem, style)
+        for place, row in enumerate(outcome.rows, 1):
+            stem = f"claim-{number}-{place}" if len(outcome.rows) > 1 else f"claim-{number}"
+            written += plot(spec, outcome.claim, row, folder / stem, style)
     return written
 
 
@@ -76,13 +75,17 @@ def plot(spec: Spec, claim: Claim, row: Row, stem: Path, style: Style) -> list[P
     """Write the figure of one row: STEM.pdf and so on, STEM.csv and STEM.py. Returns the paths."""
     told = arguments(spec, claim, row)
     caption = "\n".join([*told["title"].splitlines()[1:], "", (__doc__ or "").strip()])
-    return write(
-        Drawing(Path(__file__), draw, claim.sentence, caption, told), COLUMNS, rows(claim, row), stem, style
-    )
+    drawing = Drawing(Path(__file__), draw, claim.sentence, caption, told)
+    return write(drawing, as_table(claim.target, row), stem, style)
 
 
-def rows(claim: Claim, row: Row) -> Iterator[tuple[object, ...]]:
-    """The rows of the CSV under `COLUMNS`: a value at a time, or over one; low and high of an interval."""
+def as_table(target: Target, row: Row) -> Table:
+    """A value at a time, or over one; low and high of an interval."""
+    columns = ("what", "start", "end", "value", "low", "high")
+    return table_of(dict(zip(columns, line, strict=True)) for line in _points(target, row))
+
+
+def _points(target: Target, row: Row) -> Iterator[tuple[object, ...]]:
     times, risk = np.array(row.times), np.array(row.risk)
     last = float(times.max())
     yield "window", last / WINDOW, last, np.nan, np.nan, np.nan
@@ -90,12 +93,11 @@ def rows(claim: Claim, row: Row) -> Iterator[tuple[object, ...]]:
         yield "risk", t, t, r, np.nan, np.nan
     fit, delta = row.verdict.evidence, row.verdict.margin
     if isinstance(fit, Fit):
-        assert claim.rate is not None
         assert delta is not None
         yield from _exponents(fit, *_fitted(fit, times, risk))
-        p = claim.rate.power
-        least = -np.inf if claim.relation == "at_least" else p - delta
-        most = np.inf if claim.relation == "at_most" else p + delta
+        p, relation = target.rate.power, target.relation
+        least = -np.inf if relation == "at_least" else p - delta
+        most = np.inf if relation == "at_most" else p + delta
         yield "claimed", *fit.window, p, least, most
 
 
@@ -126,7 +128,6 @@ def _exponents(fit: Fit, t: Array, risk: Array) -> Iterator[tuple[object, ...]]:
 
 def arguments(spec: Spec, claim: Claim, row: Row) -> dict[str, str]:
     """What `draw` is told in words."""
-    assert claim.rate is not None
     side, found, fit = row.select, row.verdict, row.verdict.evidence
     unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
     setting = ", ".join(spec.label(v) for v in (side.problem, side.method, side.schedule, side.averaging))
@@ -140,7 +141,7 @@ def arguments(spec: Spec, claim: Claim, row: Row) -> dict[str, str]:
             "risk": "exact risk" if fit.exact else f"mean of {fit.runs} runs",
             "line": f"slope {slope}, times {logs}" if fit.log_power else f"slope {slope}",
             "interval": f"interval I, {fit.label}",
-            "claimed": f"{claim.relation.replace('_', ' ')} {claim.rate}, δ = {found.margin:.3g}",
+            "claimed": f"{claim.target}, δ = {found.margin:.3g}",
         }
     return {
         "title": f"{claim.sentence}\n{setting}, lr = {row.lrs[0]}{unit}\n{found.status}: {reason}",

@@ -8,7 +8,6 @@ import gzip
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ratelab.problems import philox
 from ratelab.problems.data import files
 from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.reading import closest
 
 Floats = NDArray[np.float32]
 
@@ -291,8 +291,8 @@ def _own(called: str, field: str, given: ArrayLike, dtype: DTypeLike) -> NDArray
 
 
 def _unknown(kind: str, name: str, names: Sequence[str]) -> InputError:
-    close = get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = closest(name, names)
+    hint = f"did you mean {close!r}? " if close else ""
     return InputError(f"there is no {kind} {name!r}; {hint}Known are {', '.join(names)}")
 
 

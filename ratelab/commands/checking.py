@@ -41,7 +41,7 @@ def audit(
         outcomes += judged
         for o in judged:
             sentence = o.claim.sentence + (f" — {o.claim.finding}" if o.claim.finding else "")
-            rows.append([name, o.claim.source, sentence, o.claim.printed, o.measured, o.holds])
+            rows.append([name, o.claim.source, sentence, str(o.claim.target), o.measured, o.holds])
     print_table("", columns, rows)
     print(make.count(outcomes))
     if out is not None:

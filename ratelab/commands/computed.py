@@ -3,13 +3,13 @@
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 
+from ratelab.experiments.outcome import Outcome
 from ratelab.paper_figures.house import make
 from ratelab.paper_figures.house.about import Report
-from ratelab.paper_figures.house.claims import Outcome
 from ratelab.terminal import progress
 from ratelab.theory.arrays import InputError
 
@@ -46,7 +46,7 @@ def describe(error: Exception) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
 
-def end_audit(outcomes: Sequence[Outcome[Any]], failed: Mapping[str, str]) -> None:
+def end_audit(outcomes: Sequence[Outcome], failed: Mapping[str, str]) -> None:
     """Exit code 4 where figures could not be computed, 1 where a claim isn't as recorded."""
     for name, error in failed.items():
         print(f"failed: {name}: {error}", file=sys.stderr)

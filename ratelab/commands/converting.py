@@ -83,7 +83,7 @@ def show_training_file(
 
 def show_values(schedule: str, lr: float, horizon: int | None, imports: Sequence[Path]) -> "dict[str, Array]":
     """Shows the schedules of a text or an experiment file; returns their steps by their legends."""
-    from ratelab.experiments.spec import read_shape
+    from ratelab.experiments.file import read_shape
     from ratelab.theory.schedules import Schedule, multipliers
 
     values = previewed(schedule, imports)
@@ -124,7 +124,7 @@ def convert(
     Example: [bold]ratelab convert "CosineAnnealingLR(T_max=90)" --lr 0.1 --horizon 90 --to keras[/bold]
     """
     from ratelab.experiments import dialects
-    from ratelab.experiments.spec import import_file
+    from ratelab.experiments.imports import import_file
 
     for path in imports or []:
         import_file(path)
@@ -152,8 +152,9 @@ def convert(
 
 def previewed(schedule: str, imports: Sequence[Path]) -> "list[tuple[str, Schedule | Feedback]]":
     """(legend, schedule) of a text in the notation, or of an experiment file."""
-    from ratelab.experiments.spec import import_file, schedule_kind, schedules_of
-    from ratelab.theory.notation import expand
+    from ratelab.experiments.file import schedules_of
+    from ratelab.experiments.imports import import_file
+    from ratelab.theory.notation import expand, schedule_kind
 
     for path in imports:
         import_file(path)

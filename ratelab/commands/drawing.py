@@ -190,14 +190,15 @@ def is_run(name: str) -> bool:
 def draw_results(store: "Store", spec: "Spec", out: Path | None, style: "Style") -> None:
     """Write the figures of one's own results, and one for each verdict on a rate."""
     from ratelab.experiments import claims
+    from ratelab.experiments.spec import Decay
     from ratelab.experiments.store import Results
     from ratelab.paper_figures.house import results as plots, verdicts
 
     results, folder = Results(spec, store), out or store.figures
     for path in plots.save(results, folder, style):
         print(f"wrote {path}")
-    if any(claim.rate is not None for claim in spec.claims):
+    if any(isinstance(claim.measured, Decay) for claim in spec.claims):
         with progress("rows judged") as told:
-            judgements = claims.judge(results, told)
-        for path in verdicts.save(spec, judgements, folder, style):
+            outcomes = claims.judge(results, told)
+        for path in verdicts.save(spec, outcomes, folder, style):
             print(f"wrote {path}")

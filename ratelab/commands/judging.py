@@ -34,6 +34,6 @@ def verdict(
         )
     require_complete(spec, store)
     with progress("rows judged") as told:
-        judgements = claims.judge(Results(spec, store), told)
-    report(spec, store, judgements)
-    raise typer.Exit(claims.exit_code(judgements))
+        outcomes = claims.judge(Results(spec, store), told)
+    report(spec, store, outcomes)
+    raise typer.Exit(claims.exit_code(outcomes))

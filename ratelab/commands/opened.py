@@ -7,7 +7,9 @@ from pathlib import Path
 
 import typer
 
-from ratelab.experiments.spec import Spec, cells, load
+from ratelab.experiments.cells import cells
+from ratelab.experiments.file import load
+from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Store
 from ratelab.theory.arrays import InputError
 

@@ -2,23 +2,22 @@
 
 from collections.abc import Sequence
 
-from ratelab.experiments.claims import Judgement, Row
-from ratelab.experiments.spec import Spec
+from ratelab.experiments.outcome import Outcome, Row
+from ratelab.experiments.spec import AXES, Spec
 from ratelab.experiments.store import Store
 from ratelab.terminal import markdown_table, print_table
 
 COLUMNS = ["claim", "of", "number", "interval", "window", "claimed", "verdict", "expected"]
-_CURVE = ("problem", "method", "schedule", "averaging")
 
 
-def report(spec: Spec, store: Store, judgements: Sequence[Judgement]) -> None:
+def report(spec: Spec, store: Store, outcomes: Sequence[Outcome]) -> None:
     """Print the table of the verdicts and their reasons, and write them beside the results."""
     table, reasons = [], []
-    for number, judgement in enumerate(judgements, 1):
-        reasons.append(f"{number}. {_headline(judgement)}")
-        table += [_line(spec, number, judgement, row) for row in judgement.rows]
-        reasons += [f"   - {_reason(spec, judgement, row)}" for row in judgement.rows]
-    count = _count(spec, judgements)
+    for number, outcome in enumerate(outcomes, 1):
+        reasons.append(f"{number}. {_headline(outcome)}")
+        table += [_line(spec, number, outcome, row) for row in outcome.rows]
+        reasons += [f"   - {_reason(spec, outcome, row)}" for row in outcome.rows]
+    count = _count(spec, outcomes)
     print_table(spec.title, COLUMNS, table)
     print("\n".join(reasons).replace("**", ""))
     print(count)
@@ -28,43 +27,42 @@ def report(spec: Spec, store: Store, judgements: Sequence[Judgement]) -> None:
     print(f"wrote {store.report_file}")
 
 
-def _headline(judgement: Judgement) -> str:
-    claim = judgement.claim
+def _headline(outcome: Outcome) -> str:
+    claim = outcome.claim
     source = f" ({claim.source})" if claim.source else ""
-    mark = "" if judgement.as_expected else ", NOT AS EXPECTED"
-    return f"{claim.sentence}{source}: **{judgement.status}**{mark}"
+    mark = "" if outcome.as_expected else ", NOT AS EXPECTED"
+    finding = f"; {claim.finding}" if claim.finding else ""
+    return f"{claim.sentence}{source}: **{outcome.status}**{mark}{finding}"
 
 
 def _named(spec: Spec, row: Row) -> list[dict[str, str]]:
     """The legends of the curves that a row compares, by axis."""
-    return [{axis: spec.label(getattr(side, axis)) for axis in _CURVE} for side in row.sides]
+    return [{axis: spec.label(getattr(side, axis)) for axis in AXES} for side in row.sides]
 
 
-def _line(spec: Spec, number: int, judgement: Judgement, row: Row) -> list[str]:
+def _line(spec: Spec, number: int, outcome: Outcome, row: Row) -> list[str]:
     """A row of the table: of both sides of a comparison, what tells one from the other."""
-    claim, named = judgement.claim, _named(spec, row)
-    told = "".join(f" ({named[0][axis]})" for axis in _CURVE if getattr(claim.select, axis) == "*")
-    differ = [axis for axis in _CURVE if named[0][axis] != named[-1][axis]]
+    named = _named(spec, row)
+    told = "".join(f" ({named[0][axis]})" for axis in outcome.each)
+    differ = [axis for axis in AXES if named[0][axis] != named[-1][axis]]
     sides = (
         ", ".join([*(names[axis] for axis in differ), f"lr {lr}"])
         for names, lr in zip(named, row.lrs, strict=True)
     )
-    return [f"{number}. {claim.sentence}{told}", " over ".join(sides), *judgement.cells(row)]
+    return [f"{number}. {outcome.claim.sentence}{told}", " over ".join(sides), *outcome.cells(row)]
 
 
-def _reason(spec: Spec, judgement: Judgement, row: Row) -> str:
-    claim = judgement.claim
+def _reason(spec: Spec, outcome: Outcome, row: Row) -> str:
     curves = (
         f"{', '.join(names.values())}, lr {lr}" for names, lr in zip(_named(spec, row), row.lrs, strict=True)
     )
     unit = "" if spec.lr_unit == "absolute" else f" × {spec.lr_unit}"
-    quantity = "" if claim.quantity == "risk" else f"{claim.kind} ({claim.quantity}): "
     notes = "".join(f"; {note}" for note in row.verdict.notes)
-    return f"{' over '.join(curves)}{unit}: {quantity}{row.verdict.reason}{notes}"
+    return f"{' over '.join(curves)}{unit}: {outcome.quantity}{row.verdict.reason}{notes}"
 
 
-def _count(spec: Spec, judgements: Sequence[Judgement]) -> str:
-    rows = sum(len(judgement.rows) for judgement in judgements)
+def _count(spec: Spec, outcomes: Sequence[Outcome]) -> str:
+    rows = sum(len(outcome.rows) for outcome in outcomes)
     shared = " (intervals of Monte Carlo verdicts share the 95 %: Bonferroni)" if spec.bonferroni else ""
-    surprises = sum(not judgement.as_expected for judgement in judgements)
-    return f"claims: {len(judgements)}, rows: {rows}{shared}; {surprises} not as expected"
+    surprises = sum(not outcome.as_expected for outcome in outcomes)
+    return f"claims: {len(outcomes)}, rows: {rows}{shared}; {surprises} not as expected"

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,7 @@ from ratelab.commands.options import Data, Full, Imports, Out
 from ratelab.terminal import print_table, progress
 
 if TYPE_CHECKING:
-    from ratelab.experiments.execute import Outcome
-    from ratelab.experiments.spec import Cell, Spec
+    from ratelab.experiments.execute import Outcome, Plan
     from ratelab.experiments.store import Store
 
 
@@ -44,27 +42,25 @@ def run(
     """
     from ratelab.commands.opened import results_folder, use_data
     from ratelab.experiments import execute
-    from ratelab.experiments.spec import load
-    from ratelab.experiments.store import Store, missing
+    from ratelab.experiments.file import load
+    from ratelab.experiments.store import Store
 
     use_data(data)
     check_machine(workers, device)
     spec = load(file, imports or [], full)
     store = Store(out or results_folder(file, full))
-    if not update:
-        store.refuse_changes(spec)
-    todo = missing(spec, store)
+    planned = execute.plan(spec, store, update)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems ask this way to stop
-    workers = workers or execute.default_workers(todo)
+    workers = workers or execute.default_workers(planned.todo)
     if dry_run:
-        show_cost(spec, todo, workers)
+        show_cost(planned, workers)
         return
     try:
         with progress("cells") as report:
             text = file.read_text(encoding="utf-8")
-            outcome = execute.run(spec, text, store, workers, update, report, device=device)
+            outcome = execute.carry_out(planned, text, workers, report, device)
     except KeyboardInterrupt:
-        show_interrupted(spec, store)
+        show_interrupted(planned)
         raise
     show_outcome(outcome, store)
 
@@ -78,28 +74,25 @@ def check_machine(workers: int | None, device: str) -> None:
         raise InputError(f"--device is {device}; give cpu or cuda")
 
 
-def show_cost(spec: "Spec", todo: "Sequence[Cell]", workers: int) -> None:
+def show_cost(planned: "Plan", workers: int) -> None:
     """What a run would compute, and about how long it would take."""
     from ratelab.experiments import cost
-    from ratelab.experiments.spec import cells
 
     rows = [
         [e.part, str(e.cells), e.engine, f"{e.bytes / 2**20:,.0f} MiB", f"{e.seconds:,.1f} s"]
-        for e in cost.expect(todo)
+        for e in cost.expect(planned.todo)
     ]
     columns = ["part", "cells", "engine", "memory each", "time"]
-    print_table(f"{len(todo)} of {len(cells(spec))} cells to compute", columns, rows)
-    total = cost.seconds(todo, workers)
+    print_table(f"{len(planned.todo)} of {len(planned.cells)} cells to compute", columns, rows)
+    total = cost.seconds(planned.todo, workers)
     print(f"about {total:,.0f} s with {workers} worker{'s'[: workers - 1]}; nothing was run or written")
 
 
-def show_interrupted(spec: "Spec", store: "Store") -> None:
+def show_interrupted(planned: "Plan") -> None:
     """What an interrupted run leaves behind."""
-    from ratelab.experiments.spec import cells
-    from ratelab.experiments.store import missing
 
-    every = len(cells(spec))
-    kept = every - len(missing(spec, store))
+    store, every = planned.store, len(planned.cells)
+    kept = sum(store.cell_file(cell).exists() for cell in planned.cells)
     part = ", and part of the next" if list((store.folder / "cells").glob("*.checkpoint.npz")) else ""
     print(
         f"interrupted; {kept} of {every} cells{part} are kept in {store.folder}: run again to go on",
@@ -129,7 +122,7 @@ def status(
     Example: [bold]ratelab status results/decay_rates[/bold]
     """
     from ratelab.commands.opened import again, opened, use_data
-    from ratelab.experiments.spec import cells
+    from ratelab.experiments.cells import cells
 
     use_data(data)
     store, spec = opened(run, imports or [])

@@ -59,7 +59,7 @@ def list_(
 
     Example: [bold]ratelab list schedules[/bold]
     """
-    from ratelab.experiments.spec import fill_catalogue, import_file
+    from ratelab.experiments.imports import fill_catalogue, import_file
     from ratelab.theory.arrays import InputError
 
     fill_catalogue()

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ratelab.experiments import claims, crosscheck, execute, spec as specs
+from ratelab.experiments import agreement, claims, crosscheck, execute
+from ratelab.experiments.file import load
+from ratelab.experiments.outcome import Outcome
 from ratelab.experiments.store import Results, Store
 from ratelab.theory.arrays import Array
 
@@ -28,7 +30,7 @@ CASES = {
 }
 
 
-def _judged(folder: Path, case: str, dtype: str = "float64") -> list[claims.Judgement]:
+def _judged(folder: Path, case: str, dtype: str = "float64") -> list[Outcome]:
     problem, method, lr, runs = CASES[case]
     unit = "absolute" if case == "momentum on a table" else "critical"
     path = folder / "case.toml"
@@ -40,7 +42,7 @@ def _judged(folder: Path, case: str, dtype: str = "float64") -> list[claims.Judg
         '[[claims]]\nsentence = "against itself"\nagainst = {schedule = "Constant()"}\nvalue = 1.0\n',
         encoding="utf-8",
     )
-    spec, store = specs.load(path), Store(folder / "results")
+    spec, store = load(path), Store(folder / "results")
     assert not execute.run(spec, path.read_text(encoding="utf-8"), store).failed
     return claims.judge(Results(spec, store))
 
@@ -75,5 +77,5 @@ def test_an_error_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(claims, "cross_check", wrong)
     monkeypatch.setitem(CASES, "right", (QUADRATIC, "SGD()", 0.2, 128))
-    with pytest.raises(claims.EngineError):
+    with pytest.raises(agreement.EngineError):
         _judged(tmp_path, "right")

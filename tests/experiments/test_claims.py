@@ -7,20 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from claiming import changed, decays, fraction, level, ratio, selected
 
-from ratelab.experiments import claims, estimates, evidence
-from ratelab.experiments.claims import Claim, EngineError, Judgement, Selector, exit_code, judge
+from ratelab.experiments import estimates, evidence
+from ratelab.experiments.agreement import EngineError, check_engines
+from ratelab.experiments.claims import exit_code, judge
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import Fit, NoFit
 from ratelab.experiments.execute import run
+from ratelab.experiments.faults import claim_faults
 from ratelab.experiments.methods import SGD, HeavyBall
-from ratelab.experiments.spec import Spec, claim_faults
+from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.spec import Claim, Selector, Spec
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.regression import TableLeastSquares
 from ratelab.problems.spectra import UniformSpectrum
-from ratelab.theory import Constant, InversePower, Last, Linear, Rate, Tail, Uniform
+from ratelab.theory import Constant, InversePower, Last, Linear, Tail, Uniform
 from ratelab.theory.arrays import Array
 
 QUADRATIC = Quadratic(UniformSpectrum(dim=3, condition_number=1.25), noise=Gaussian(sd=0.7))
@@ -66,7 +70,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return computed(SAMPLED, tmp_path_factory.mktemp("sampled"))
 
 
-def verdict(results: Results, *judged: Claim) -> list[Judgement]:
+def verdict(results: Results, *judged: Claim) -> list[Outcome]:
     """Judged on what is already computed: claims are in no key."""
     spec = replace(results.spec, claims=judged)
     assert [claim_faults(spec, claim) for claim in judged] == [[] for _ in judged]
@@ -74,7 +78,7 @@ def verdict(results: Results, *judged: Claim) -> list[Judgement]:
 
 
 def rate(text: str, schedule: object, averaging: object, lr: object = 0.5) -> Claim:
-    return Claim("", Selector(schedule=schedule, averaging=averaging, lr=lr), rate=Rate.parse(text))  # type: ignore[arg-type]
+    return decays(Selector(schedule=schedule, averaging=averaging, lr=lr), text)  # type: ignore[arg-type]
 
 
 def test_textbook_rates_are_found_and_wrong_ones_refuted(exact: Results) -> None:
@@ -87,7 +91,7 @@ def test_textbook_rates_are_found_and_wrong_ones_refuted(exact: Results) -> None
         rate("t^-1/2", CONSTANT, Last()),
         rate("1/t", CONSTANT, Uniform()),
     )
-    statuses = [judgement.status for judgement in found]
+    statuses = [outcome.status for outcome in found]
     assert statuses == ["supported", "undecided", "refuted", "supported", "refuted", "supported"]
     assert "what is left of the start is 7%" in found[1].rows[0].verdict.reason
     fit = found[0].rows[0].verdict.evidence
@@ -97,11 +101,11 @@ def test_textbook_rates_are_found_and_wrong_ones_refuted(exact: Results) -> None
 
 
 def test_a_pair_that_is_not_anytime_is_fitted_over_horizons(exact: Results) -> None:
-    (judgement,) = verdict(exact, rate("1/t", CONSTANT, Tail(0.5)))
-    fit = judgement.rows[0].verdict.evidence
+    (outcome,) = verdict(exact, rate("1/t", CONSTANT, Tail(0.5)))
+    fit = outcome.rows[0].verdict.evidence
     assert isinstance(fit, Fit)
     assert fit.points == 9
-    assert judgement.status == "supported"
+    assert outcome.status == "supported"
     (linear,) = verdict(exact, rate("t^-1/2", Linear(), Last()))
     assert linear.status == "supported"  # not 1/T: what is left is the noise of the last √T updates
 
@@ -113,9 +117,9 @@ def exact_risks(results: Results, schedule: object, averaging: object, lr: float
     return np.asarray(data.values)
 
 
-def evidences(found: list[Judgement]) -> list[Fit | Estimate | None]:
-    assert [len(judgement.rows) for judgement in found] == [1] * len(found)
-    return [judgement.rows[0].verdict.evidence for judgement in found]
+def evidences(found: list[Outcome]) -> list[Fit | Estimate | None]:
+    assert [len(outcome.rows) for outcome in found] == [1] * len(found)
+    return [outcome.rows[0].verdict.evidence for outcome in found]
 
 
 def flat(values: object) -> Iterator[float]:
@@ -136,10 +140,10 @@ def assert_same(found: Fit | Estimate | None, expected: Fit | NoFit | Estimate) 
 
 def test_best_is_the_smallest_exact_risk_at_each_time(exact: Results) -> None:
     best = Selector(schedule=CONSTANT, averaging=Last(), lr="best")
-    value = Claim("", best, kind="value", value=0.0, relation="at_least")
-    early = replace(value, horizon=HORIZONS[0])
-    along = Claim("", replace(best, schedule=C_SQRT_T), rate=Rate.parse("t^-1/2"), regime="window")
-    ends = replace(along, select=replace(best, schedule=Linear()))
+    value = level(best, 0.0, relation="at_least")
+    early = changed(value, horizon=HORIZONS[0])
+    along = decays(replace(best, schedule=C_SQRT_T), "t^-1/2", regime="window")
+    ends = changed(along, select=replace(best, schedule=Linear()))
     *estimated, fit, over_horizons = evidences(verdict(exact, value, early, along, ends))
 
     def smallest(schedule: object, horizon: int) -> Array:
@@ -161,26 +165,20 @@ def test_a_best_at_an_edge_is_undecided_and_names_the_value_to_add(tmp_path: Pat
     """Followed, the advice ends: the grid then holds its best inside, and the verdict is that of the tuned
     lr."""
     grid: tuple[float, ...] = (0.5, 1.0)
-    claim = Claim(
-        "",
-        Selector(schedule=CONSTANT, averaging=Last(), lr="best"),
-        kind="value",
-        value=0.0,
-        relation="at_least",
-    )
+    claim = level(Selector(schedule=CONSTANT, averaging=Last(), lr="best"), 0.0, relation="at_least")
     for step in range(20):
         spec = replace(EXACT, lr=grid, horizons=(1000,), schedules=(CONSTANT,), averagings=(Last(),), runs=1)
         results = computed(spec, tmp_path / str(step))
-        (judgement,) = verdict(results, claim)
-        found = judgement.rows[0].verdict
-        if judgement.status == "supported":
+        (outcome,) = verdict(results, claim)
+        found = outcome.rows[0].verdict
+        if outcome.status == "supported":
             break
-        assert judgement.status == "undecided"
+        assert outcome.status == "undecided"
         assert "smallest of the grid" in found.reason
         grid = (float(found.reason.split("add ")[1].split(",")[0]), *grid)
-    assert judgement.status == "supported"
-    (tuned,) = verdict(results, replace(claim, select=replace(claim.select, lr="tuned")))
-    best, least = judgement.rows[0], tuned.rows[0]
+    assert outcome.status == "supported"
+    (tuned,) = verdict(results, changed(claim, select=replace(selected(claim), lr="tuned")))
+    best, least = outcome.rows[0], tuned.rows[0]
     assert isinstance(best.verdict.evidence, Estimate)
     assert isinstance(least.verdict.evidence, Estimate)
     assert 1 <= best.verdict.evidence.value / least.verdict.evidence.value < 1.5
@@ -192,41 +190,35 @@ def test_tuned_is_the_same_whatever_the_grid(exact: Results, tmp_path: Path) -> 
     other = computed(replace(EXACT, lr=(0.02,), horizons=HORIZONS, runs=1), tmp_path)
     select = Selector(schedule=Linear(), averaging=Last(), lr="tuned")
     asked = [
-        Claim("", select, kind="ratio", against=Selector(schedule=CONSTANT, averaging=Uniform()), value=1.0),
-        Claim("", select, rate=Rate.parse("t^-1"), regime="window"),
-        Claim("", replace(select, schedule=C_SQRT_T), rate=Rate.parse("t^-1"), regime="window"),
+        ratio(select, Selector(schedule=CONSTANT, averaging=Uniform()), 1.0),
+        decays(select, "t^-1", regime="window"),
+        decays(replace(select, schedule=C_SQRT_T), "t^-1", regime="window"),
     ]
     one, two = (evidences(verdict(results, *asked)) for results in (exact, other))
     for first, second in zip(one, two, strict=True):
         assert second is not None
         assert_same(first, second)
-    ratio = verdict(exact, asked[0])[0].rows[0]
-    assert [side.schedule for side in ratio.sides] == [Linear(), CONSTANT]
-    assert all(text.endswith("(tuned)") for text in ratio.lrs)
+    compared = verdict(exact, asked[0])[0].rows[0]
+    assert [side.schedule for side in compared.sides] == [Linear(), CONSTANT]
+    assert all(text.endswith("(tuned)") for text in compared.lrs)
 
 
 def test_tuned_is_refused_where_there_is_no_exact_risk() -> None:
-    tuned = Claim("", replace(PLAIN, lr="tuned"), kind="value", value=1.0)
+    tuned = level(replace(PLAIN, lr="tuned"), 1.0)
     assert any('say lr = "best"' in fault for fault in claim_faults(SAMPLED, tuned))
-    at = Claim("", Selector(schedule=Linear(), averaging=Last(), lr="tuned"), kind="value", value=1.0, at=0)
+    at = level(Selector(schedule=Linear(), averaging=Last(), lr="tuned"), 1.0, at=0)
     assert any("claim horizon instead" in fault for fault in claim_faults(EXACT, at))
-    share = replace(tuned, select=replace(at.select, schedule=CONSTANT), kind="fraction", worse_than=1.0)
+    share = fraction(replace(selected(at), schedule=CONSTANT), 1.0, 1.0)
     assert any("minimises the exact risk" in fault for fault in claim_faults(EXACT, share))
 
 
 def test_divergence_refutes_and_is_no_crash(exact: Results) -> None:
-    (judgement,) = verdict(exact, rate("t^-1/2", CONSTANT, Last(), 5.0))
-    assert judgement.status == "refuted"
-    assert "diverged" in judgement.rows[0].verdict.reason
+    (outcome,) = verdict(exact, rate("t^-1/2", CONSTANT, Last(), 5.0))
+    assert outcome.status == "refuted"
+    assert "diverged" in outcome.rows[0].verdict.reason
     (value,) = verdict(
         exact,
-        Claim(
-            "",
-            Selector(schedule=CONSTANT, averaging=Last(), lr=5.0),
-            kind="value",
-            value=1.0,
-            relation="at_most",
-        ),
+        level(Selector(schedule=CONSTANT, averaging=Last(), lr=5.0), 1.0, relation="at_most"),
     )
     assert value.status == "refuted"
 
@@ -236,7 +228,7 @@ def test_too_early_is_undecided_and_the_window_may_be_asked_for(tmp_path: Path) 
         replace(EXACT, lr=(0.003,), averagings=(Last(),), schedules=(C_SQRT_T,), horizons=(1000,)), tmp_path
     )
     early = rate("t^-1/2", C_SQRT_T, Last(), 0.003)
-    asymptotic, window = verdict(slow, early, replace(early, regime="window"))
+    asymptotic, window = verdict(slow, early, changed(early, regime="window"))
     assert asymptotic.status == "undecided"
     assert "horizon" in asymptotic.rows[0].verdict.reason
     assert "window" in " ".join(window.rows[0].verdict.notes)
@@ -245,34 +237,36 @@ def test_too_early_is_undecided_and_the_window_may_be_asked_for(tmp_path: Path) 
 def test_ratios_and_values_exactly(exact: Results) -> None:
     select = Selector(schedule=C_SQRT_T, averaging=Last(), lr=0.5)
     against = Selector(schedule=CONSTANT)
-    ratio = Claim("", select, kind="ratio", against=against, value=0.05, relation="at_most")
-    value = Claim("", select, kind="value", value=1.0, tolerance=0.01)
-    start = replace(value, select=replace(select, schedule=CONSTANT), quantity="risk/start")
+    compared = ratio(select, against, 0.05, relation="at_most")
+    value = level(select, 1.0, tolerance=0.01)
+    start = changed(value, select=replace(select, schedule=CONSTANT), quantity="risk/start")
     early = HORIZONS[0]
-    judged = [replace(claim, horizon=horizon) for claim in (ratio, value, start) for horizon in (None, early)]
+    judged = [
+        changed(claim, horizon=horizon) for claim in (compared, value, start) for horizon in (None, early)
+    ]
     found = verdict(exact, *judged)
     decayed, constant = (
         [exact_risks(exact, schedule, Last(), 0.5, horizon)[-1] for horizon in (HORIZONS[-1], early)]
         for schedule in (C_SQRT_T, CONSTANT)
     )
     expected = [a / b for a, b in zip(decayed, constant, strict=True)]
-    expected += [*decayed, *(b / QUADRATIC.start_risk for b in constant)]
+    expected += [*decayed, *(b / QUADRATIC.constants.start_risk for b in constant)]
     for number, estimate in zip(expected, evidences(found), strict=True):
         assert isinstance(estimate, Estimate)
         assert estimate.exact
         assert estimate.low == estimate.value == estimate.high == pytest.approx(number, rel=1e-12)
-    assert [judgement.status for judgement in found] == ["supported"] + ["refuted"] * 5
+    assert [outcome.status for outcome in found] == ["supported"] + ["refuted"] * 5
 
 
 def test_a_star_is_supported_by_all_and_refuted_by_any(exact: Results) -> None:
-    (judgement,) = verdict(exact, rate("t^0", CONSTANT, Last(), "*"))
-    assert [row.verdict.status for row in judgement.rows] == [
+    (outcome,) = verdict(exact, rate("t^0", CONSTANT, Last(), "*"))
+    assert [row.verdict.status for row in outcome.rows] == [
         "supported",
         "supported",
         "refuted",
         "undecided",
     ]
-    assert judgement.status == "refuted"
+    assert outcome.status == "refuted"
 
 
 def sampled_runs(
@@ -293,19 +287,19 @@ ENDS = SAMPLED.horizons
 
 def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     """Rates and values, of one lr and of the best: chosen on the first 64 runs, judged on the others."""
-    window = Claim("", PLAIN, rate=Rate.parse("t^-1/2"), relation="at_most", regime="window")
-    ends = replace(window, select=replace(PLAIN, schedule=Linear()))
-    value = Claim("", PLAIN, kind="value", value=0.2, relation="at_most")
-    early = replace(value, horizon=ENDS[4], quantity="risk/start")
+    window = decays(PLAIN, "t^-1/2", relation="at_most", regime="window")
+    ends = changed(window, select=replace(PLAIN, schedule=Linear()))
+    value = level(PLAIN, 0.2, relation="at_most")
+    early = changed(value, horizon=ENDS[4], quantity="risk/start")
     judged = [window, ends, value, early]
-    judged += [replace(claim, select=replace(claim.select, lr="best")) for claim in judged]
+    judged += [changed(claim, select=replace(selected(claim), lr="best")) for claim in judged]
     found = verdict(sampled, *judged)
-    for judgement in found:
-        shown = judgement.rows[0].verdict.evidence
+    for outcome in found:
+        shown = outcome.rows[0].verdict.evidence
         assert shown is not None
         assert not shown.exact
         assert shown.label == "95 %"
-        assert "exact" not in judgement.cells(judgement.rows[0])
+        assert "exact" not in outcome.cells(outcome.rows[0])
 
     def all_lrs(schedule: object, horizon: int) -> Array:
         return np.stack([sampled_runs(sampled, schedule, lr, horizon).values for lr in SAMPLED.lr], axis=1)
@@ -317,7 +311,7 @@ def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     times = sampled_runs(sampled, CONSTANT, 0.03, ENDS[-1])["t"].values
     along = all_lrs(CONSTANT, ENDS[-1])
     over = np.stack([all_lrs(Linear(), horizon)[..., -1] for horizon in ENDS], axis=-1)
-    middle = all_lrs(CONSTANT, ENDS[4])[..., -1:] / LINE.start_risk
+    middle = all_lrs(CONSTANT, ENDS[4])[..., -1:] / LINE.constants.start_risk
     assert along[:64, :, -1].mean(axis=0).argmin() == 1
     expected = []
     for chosen in (lambda risks: risks[:, 0], held_out):
@@ -330,25 +324,25 @@ def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     for shown, wanted in zip(evidences(found), expected, strict=True):
         assert_same(shown, wanted)
     fixed, best = ["refuted"] * 4, ["undecided", "undecided", "supported", "refuted"]
-    assert [judgement.status for judgement in found] == fixed + best
+    assert [outcome.status for outcome in found] == fixed + best
 
 
 def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
     """Same problem, method, cell and number of runs; else the interval is that of independent samples."""
     early = ENDS[4]
 
-    def ratio(above: Selector, against: Selector, horizon: int | None = None) -> Claim:
-        return Claim("", above, kind="ratio", against=against, value=1.0, horizon=horizon)
+    def over(above: Selector, against: Selector, horizon: int | None = None) -> Claim:
+        return ratio(above, against, 1.0, horizon=horizon)
 
     linear = replace(PLAIN, schedule=Linear())
     found = verdict(
         sampled,
-        ratio(replace(PLAIN, averaging=Uniform()), Selector(averaging=Last())),
-        ratio(linear, Selector(schedule=CONSTANT)),
-        ratio(PLAIN, Selector(schedule=C_SQRT_T), early),
-        ratio(linear, Selector(schedule=CONSTANT), early),
-        ratio(PLAIN, Selector(method=HeavyBall(0.5))),
-        ratio(replace(PLAIN, lr="best"), Selector(lr=0.03)),
+        over(replace(PLAIN, averaging=Uniform()), Selector(averaging=Last())),
+        over(linear, Selector(schedule=CONSTANT)),
+        over(PLAIN, Selector(schedule=C_SQRT_T), early),
+        over(linear, Selector(schedule=CONSTANT), early),
+        over(PLAIN, Selector(method=HeavyBall(0.5))),
+        over(replace(PLAIN, lr="best"), Selector(lr=0.03)),
     )
     last = ENDS[-1]
 
@@ -375,9 +369,9 @@ def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
 
 def test_bonferroni_shares_the_interval_over_monte_carlo_rows(sampled: Results) -> None:
     shared = Results(replace(sampled.spec, bonferroni=True), sampled.store)
-    claim = Claim("", replace(PLAIN, schedule="*"), kind="value", value=1e3, relation="at_most")
-    (judgement,) = verdict(shared, claim)
-    assert [row.verdict.evidence.label for row in judgement.rows if row.verdict.evidence] == [
+    claim = level(replace(PLAIN, schedule="*"), 1e3, relation="at_most")
+    (outcome,) = verdict(shared, claim)
+    assert [row.verdict.evidence.label for row in outcome.rows if row.verdict.evidence] == [
         "95 % over 3 claims"
     ] * 3
 
@@ -386,7 +380,7 @@ def test_engines_that_disagree_are_an_error_and_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = computed(replace(EXACT, lr=(0.5,), horizons=(500,), runs=64), tmp_path)
-    claims.check_engines(results)
+    check_engines(results)
     runs = Results.runs
 
     def off_by_half(self: Results, curve: Curve) -> xr.DataArray:
@@ -394,16 +388,16 @@ def test_engines_that_disagree_are_an_error_and_no_verdict(
 
     monkeypatch.setattr(Results, "runs", off_by_half)
     with pytest.raises(EngineError, match="one engine is wrong"):
-        claims.check_engines(results)
+        check_engines(results)
 
 
 def test_exit_codes(exact: Results) -> None:
     right, wrong = rate("t^-1/2", C_SQRT_T, Last()), rate("1/t", C_SQRT_T, Last())
-    open_ = replace(right, margin=0.5)  # too wide a margin: cannot exclude a log factor
+    open_ = changed(right, margin=0.5)  # too wide a margin: cannot exclude a log factor
     judged = (right, wrong, open_)
     yes, no, maybe = verdict(exact, *judged)
-    as_told = [Judgement(replace(j.claim, expect=j.status), j.rows) for j in (no, maybe)]
-    doubted = Judgement(replace(right, expect="undecided"), yes.rows)
+    as_told = [Outcome(replace(j.claim, expect=j.status), j.rows) for j in (no, maybe)]
+    doubted = Outcome(replace(right, expect="undecided"), yes.rows)
     assert exit_code([yes]) == 0
     assert exit_code(as_told) == 0
     assert exit_code([yes, maybe]) == 3

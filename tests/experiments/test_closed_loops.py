@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from ratelab.experiments import execute
+from ratelab.experiments.cells import cells
 from ratelab.experiments.claims import judge
 from ratelab.experiments.engines import step
+from ratelab.experiments.file import load
 from ratelab.experiments.methods import SGD, HeavyBall, Method
-from ratelab.experiments.spec import cells, load
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.problems.philox import stream_key
 from ratelab.problems.problem import Problem
@@ -75,7 +76,7 @@ def by_hand(
 @pytest.mark.parametrize("method", [SGD(), HeavyBall(0.5)], ids=repr)
 @pytest.mark.parametrize("problem", [QUADRATIC, TableLeastSquares("diabetes", batch=8)], ids=repr)
 def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> None:
-    times, lrs, runs = np.array([0, 1, 60, 150]), np.array([0.1, 0.3]) / problem.smoothness, range(3, 6)
+    times, lrs, runs = np.array([0, 1, 60, 150]), np.array([0.1, 0.3]) / problem.constants.L, range(3, 6)
     multipliers = np.stack([rule.schedule(150) for rule in RULES])
     averagings: list[Averaging] = [Last(), Uniform()]
     mixings = [np.stack([averaging(row) for row in multipliers]) for averaging in averagings]
@@ -107,7 +108,7 @@ def written(folder: Path, text: str = FILE) -> Path:
 def test_open_and_closed_loops_share_a_file(tmp_path: Path) -> None:
     path, store = written(tmp_path), Store(tmp_path / "results")
     spec = load(path)
-    engines = [execute.engine(cell) for cell in cells(spec)]
+    engines = [cell.engine for cell in cells(spec)]
     assert engines == ["exact", "jump", "jump", "step", "step"]
     assert not execute.run(spec, path.read_text(encoding="utf-8"), store).failed
     results = Results(spec, store)

@@ -10,9 +10,10 @@ import pytest
 import xarray as xr
 
 from ratelab.experiments import cost, execute
-from ratelab.experiments.execute import Serial, bound_curve, compute, engine, run
+from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.execute import Serial, bound_curve, compute, run
 from ratelab.experiments.methods import SGD, HeavyBall
-from ratelab.experiments.spec import Cell, Spec, cells
+from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Store
 from ratelab.problems.noise import Gaussian, Rademacher
 from ratelab.problems.quadratic import Quadratic
@@ -139,10 +140,10 @@ def test_blocks_have_noise_of_their_own(reference: list[xr.Dataset]) -> None:
 
 def test_engines() -> None:
     gaussian, rademacher = cells(SPEC)[1], cells(SPEC)[4]
-    assert engine(cells(SPEC)[0]) == "exact"
-    assert engine(gaussian) == "jump"
-    assert engine(rademacher) == "step"
-    assert engine(replace(gaussian, dtype="float32")) == "step"
+    assert cells(SPEC)[0].engine == "exact"
+    assert gaussian.engine == "jump"
+    assert rademacher.engine == "step"
+    assert cells(replace(SPEC, dtype="float32"))[1].engine == "step"
 
 
 def test_exact_risk_and_bound_are_left_out_where_unknown() -> None:

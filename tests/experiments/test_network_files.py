@@ -6,24 +6,28 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from claiming import changed, decays, fraction, level, ratio
 from torch.utils.flop_counter import FlopCounterMode
 
 from ratelab.experiments import claims, cost, estimates
-from ratelab.experiments.claims import Judgement
+from ratelab.experiments.cells import Cell, cells
 from ratelab.experiments.estimates import Estimate
 from ratelab.experiments.evidence import Fit
-from ratelab.experiments.methods import TorchMomentum
-from ratelab.experiments.spec import Cell, Selector, Spec, cells, claim_faults, load, quantities, resolved
+from ratelab.experiments.faults import claim_faults
+from ratelab.experiments.file import load
+from ratelab.experiments.methods import SGD, TorchMomentum
+from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.spec import Claim, FractionWorse, Selector, Spec, Target, resolved
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style
-from ratelab.paper_figures.house.table import table_of
 from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
-from ratelab.theory import Constant, Cosine, InputError, Last, Linear, Rate, Tail, Warmup
+from ratelab.theory import Constant, Cosine, InputError, Last, Linear, Tail, Warmup
 from ratelab.theory.arrays import Array
 
 DIGITS = Split("digits", rows=382, validation=82)
@@ -76,8 +80,9 @@ def test_a_file_means_what_it_says(tmp_path: Path) -> None:
     assert (spec.problems, spec.methods) == ((PERCEPTRON,), (TorchMomentum(0.9),))
     assert (spec.clock, spec.dtype, spec.horizons, spec.feedback_every) == ("epoch", "float32", (10,), 1)
     (claim,) = spec.claims
-    assert (claim.kind, claim.quantity, claim.value) == ("fraction", "test_error", 0.5)
-    assert claim.against == Selector(schedule=Warmup(Cosine(), length=2))
+    assert isinstance(claim.measured, FractionWorse)
+    assert (claim.measured.quantity, claim.target.number) == ("test_error", 0.5)
+    assert claim.measured.than == Selector(schedule=Warmup(Cosine(), length=2))
 
 
 def test_networks_have_cells_of_runs_only_whose_times_are_epochs(tmp_path: Path) -> None:
@@ -93,12 +98,13 @@ def test_networks_have_cells_of_runs_only_whose_times_are_epochs(tmp_path: Path)
 
 def test_keys_are_those_of_before_there_were_epochs() -> None:
     """So results stay valid. The hashes are those of the version before."""
+    problem: Any = type("Bare", (), {"__repr__": lambda _: "Quadratic()"})()
     cell = Cell(
-        problem="Quadratic()",
-        method="SGD()",
+        problem=problem,
+        method=SGD(),
         horizon=10,
-        schedules=("Constant()",),
-        averagings=("Last()",),
+        schedules=(Constant(),),
+        averagings=(LAST,),
         lr=(0.1,),
         lr_unit="1/L",
         times=(0, 10),
@@ -106,9 +112,43 @@ def test_keys_are_those_of_before_there_were_epochs() -> None:
         runs=None,
         seed=None,
         imports=(),
+        engine="exact",
     )
     assert cell.key == "22e391a655b554a176bd5e32"
     assert replace(cell, feedback_every=5, runs=(0, 64), seed=3).key == "d0d661cfbc2a4cda590877c2"
+
+
+OVERRIDDEN = FILE.replace("value = 0.5", "value = 0.5\nfull = {value = 0.25, expect = 'undecided'}")
+
+
+def test_a_claim_is_another_one_at_full_size(tmp_path: Path) -> None:
+    (quick,), (full,) = (loaded(tmp_path, OVERRIDDEN, full=form).claims for form in (False, True))
+    assert quick == loaded(tmp_path).claims[0]
+    assert full == replace(quick, target=Target(0.25, quick.target.relation), expect="undecided")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("value = 0.25", "value = 'x'"), "claims[1].full.value = 'x' must be a valid number"),
+        (("value = 0.25", "vlaue = 0.25"), "unknown key claims[1].full.vlaue; did you mean value?"),
+        (
+            ("value = 0.25", "value = 1.25"),
+            "full.claims[1].value = 1.25: a fraction of the runs lies in [0, 1]",
+        ),
+        (("[full]\nruns = 16", ""), "claims[1].full is for --full; add a table [full], or remove it"),
+        (
+            ("runs = 16", "runs = 16\n[[full.claims]]\nsentence = 'x'\nrate = '1/t'"),
+            "claims[1].full changes nothing: full.claims replaces all claims; keep one of them",
+        ),
+    ],
+)
+def test_what_is_wrong_with_it_is_told(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    text = OVERRIDDEN.replace(*change)
+    assert text != OVERRIDDEN
+    with pytest.raises(InputError) as refused:
+        loaded(tmp_path, text)
+    assert told in str(refused.value)
 
 
 def test_the_full_form_replaces_keys(tmp_path: Path) -> None:
@@ -122,9 +162,9 @@ def test_the_full_form_replaces_keys(tmp_path: Path) -> None:
 
 
 def test_quantities() -> None:
-    assert quantities(PERCEPTRON)[:2] == ("validation_loss", "validation_error")
-    assert "risk" not in quantities(PERCEPTRON)
-    assert quantities(CONVEX) == ("risk", "train_loss", "train_error", "test_loss", "test_error")
+    assert PERCEPTRON.quantities[:2] == ("validation_loss", "validation_error")
+    assert "risk" not in PERCEPTRON.quantities
+    assert CONVEX.quantities == ("risk", "train_loss", "train_error", "test_loss", "test_error")
 
 
 # What is refused
@@ -236,9 +276,9 @@ def written(spec: Spec, folder: Path, make: Make) -> Results:
         (problem,) = spec.problems
         dims = ("run", "schedule", "lr", "averaging", "t")
         times = np.array(cell.times, dtype=np.float64)
-        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in quantities(problem)}
+        made = {q: np.broadcast_to(make(q, times), shape).copy() for q in problem.quantities}
         variables = {q: (dims, values) for q, values in made.items()}
-        axes = {name: list(getattr(cell, name + "s")) for name in ("schedule", "averaging")}
+        axes = {axis: list(map(repr, getattr(cell, f"{axis}s"))) for axis in ("schedule", "averaging")}
         coordinates = {**axes, "lr": list(cell.lr), "t": list(cell.times), "run": runs}
         store.write_cell(cell, xr.Dataset(variables, coordinates))
     return Results(spec, store)
@@ -271,14 +311,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return written(SPEC, tmp_path_factory.mktemp("results"), noisy)
 
 
-def judged(results: Results, claim: claims.Claim) -> Judgement:
+def judged(results: Results, claim: Claim) -> Outcome:
     assert claim_faults(results.spec, claim) == []
-    (judgement,) = claims.judge(Results(replace(results.spec, claims=(claim,)), results.store))
-    return judgement
+    (outcome,) = claims.judge(Results(replace(results.spec, claims=(claim,)), results.store))
+    return outcome
 
 
-def estimate(judgement: Judgement) -> Estimate:
-    (row,) = judgement.rows
+def estimate(outcome: Outcome) -> Estimate:
+    (row,) = outcome.rows
     assert isinstance(row.verdict.evidence, Estimate)
     return row.verdict.evidence
 
@@ -295,34 +335,34 @@ CONSTANT = Selector(schedule=Constant(), lr=0.1)
 
 def test_values_and_ratios_of_losses_and_errors(results: Results) -> None:
     """Twelve seeds are enough; a pair of schedules is compared run by run."""
-    value = claims.Claim("", CONSTANT, kind="value", quantity="test_error", value=1.0, relation="at_most")
+    value = level(CONSTANT, 1.0, relation="at_most", quantity="test_error")
     errors, other = (end(results, s, 0.1, "test_error") for s in SPEC.schedules)
     assert estimate(judged(results, value)) == estimates.mean_estimate(errors, minimum=5)
     assert judged(results, value).status == "supported"
-    ratio = replace(value, kind="ratio", against=Selector(schedule=Linear()))
+    compared = ratio(CONSTANT, Selector(schedule=Linear()), 1.0, "at_most", quantity="test_error")
     wanted = estimates.ratio_estimate(errors, other, paired=True, minimum=5)
-    assert estimate(judged(results, ratio)) == wanted
+    assert estimate(judged(results, compared)) == wanted
     losses = [end(results, s, 0.1, "train_loss") for s in SPEC.schedules]
     wanted = estimates.ratio_estimate(*losses, paired=True, minimum=5)
-    assert estimate(judged(results, replace(ratio, quantity="train_loss"))) == wanted
+    assert estimate(judged(results, changed(compared, quantity="train_loss"))) == wanted
 
 
 def test_a_diverged_run_leaves_a_mean_loss_undecided_and_counts_as_one_in_a_mean_error(
     results: Results,
 ) -> None:
     gone = replace(CONSTANT, lr=0.3)
-    value = claims.Claim("", gone, kind="value", quantity="test_loss", value=9.0, relation="at_most")
+    value = level(gone, 9.0, relation="at_most", quantity="test_loss")
     assert judged(results, value).status == "undecided"
     assert "1 of 12 runs diverged" in judged(results, value).rows[0].verdict.reason
     errors = end(results, Constant(), 0.3, "test_error")
     assert errors[2] == 1.0
-    assert estimate(judged(results, replace(value, quantity="test_error"))).value == errors.mean()
+    assert estimate(judged(results, changed(value, quantity="test_error"))).value == errors.mean()
 
 
 def test_the_best_lr_is_chosen_on_half_of_the_runs_by_what_is_claimed(results: Results) -> None:
     best = replace(CONSTANT, schedule=Linear(), lr="best")
     for quantity in ("test_error", "validation_loss"):
-        claim = claims.Claim("", best, kind="value", quantity=quantity, value=1.0)
+        claim = level(best, 1.0, quantity=quantity)
         both = [end(results, Linear(), lr, quantity) for lr in SPEC.lr]
         chosen = min(both, key=lambda found: found[:6].mean())
         assert estimate(judged(results, claim)) == estimates.mean_estimate(chosen[6:], minimum=5)
@@ -330,12 +370,12 @@ def test_the_best_lr_is_chosen_on_half_of_the_runs_by_what_is_claimed(results: R
 
 def test_fractions_of_runs(results: Results) -> None:
     against = Selector(schedule=Linear())
-    claim = claims.Claim("", CONSTANT, kind="fraction", quantity="test_error", value=0.5, against=against)
+    claim = fraction(CONSTANT, against, 0.5, quantity="test_error")
     one, other = (end(results, s, 0.1, "test_error") for s in SPEC.schedules)
     assert estimate(judged(results, claim)) == estimates.fraction_estimate(int((one > other).sum()), 12)
-    above = replace(claim, against=None, worse_than=0.4)
+    above = changed(claim, than=0.4)
     assert estimate(judged(results, above)) == estimates.fraction_estimate(int((one > 0.4).sum()), 12)
-    best = replace(claim, select=replace(CONSTANT, lr="best"), against=Selector(schedule=Linear(), lr=0.1))
+    best = changed(claim, select=replace(CONSTANT, lr="best"), than=Selector(schedule=Linear(), lr=0.1))
     assert estimate(judged(results, best)) == estimates.fraction_estimate(int((one[6:] > other[6:]).sum()), 6)
 
 
@@ -350,18 +390,18 @@ def test_a_diverged_run_is_worse_than_any(tmp_path: Path) -> None:
         return values
 
     results = written(SPEC, tmp_path, make)
-    claim = claims.Claim("", CONSTANT, kind="fraction", value=0.3, against=Selector(schedule=Linear()))
+    claim = fraction(CONSTANT, Selector(schedule=Linear()), 0.3)
     for quantity in ("test_error", "test_loss", "diverged"):
-        found = estimate(judged(results, replace(claim, quantity=quantity)))
+        found = estimate(judged(results, changed(claim, quantity=quantity)))
         assert found == estimates.fraction_estimate(4, 12)
-    diverged = replace(claim, quantity="diverged", against=None)
+    diverged = changed(claim, quantity="diverged", than=0.0)
     assert estimate(judged(results, diverged)) == estimates.fraction_estimate(6, 12)
-    huge = replace(diverged, quantity="train_loss", worse_than=1e6)
+    huge = changed(diverged, quantity="train_loss", than=1e6)
     assert estimate(judged(results, huge)) == estimates.fraction_estimate(6, 12)
 
 
 def test_bonferroni_counts_fractions(results: Results) -> None:
-    claim = claims.Claim("", replace(CONSTANT, schedule="*"), kind="fraction", quantity="diverged", value=0.0)
+    claim = fraction(replace(CONSTANT, schedule="*"), 0.0, 0.0, quantity="diverged")
     shared = Results(replace(results.spec, bonferroni=True), results.store)
     assert [row.verdict.evidence for row in judged(shared, claim).rows] == [
         estimates.fraction_estimate(0, 12, claims=2)
@@ -392,9 +432,7 @@ def test_rates_of_a_convex_classifier_stop_at_what_is_known_of_its_minimum(tmp_p
         return spread * np.where(level / t < floor, 1e-3 * floor, level / t)
 
     results = written(CONVEX_SPEC, tmp_path, make)
-    rate = claims.Claim(
-        "", Selector(schedule=Constant(), averaging=LAST, lr=0.1), rate=Rate(1.0), regime="window"
-    )
+    rate = decays(Selector(schedule=Constant(), averaging=LAST, lr=0.1), "1/t", regime="window")
     (row,) = judged(results, rate).rows
     # records from 20 to 150 are 15: too few to fit
     assert row.verdict.status == "undecided"
@@ -407,12 +445,12 @@ def test_rates_of_a_convex_classifier_are_fitted(tmp_path: Path) -> None:
         return (1 + 0.1 * np.random.default_rng(0).standard_normal((64, 1, 1, 1, 1))) / t
 
     results = written(CONVEX_SPEC, tmp_path, make)
-    rate = claims.Claim("", Selector(schedule=Constant(), lr=0.1), rate=Rate(1.0), regime="window")
-    judgement = judged(results, rate)
-    fit = judgement.rows[0].verdict.evidence
+    rate = decays(Selector(schedule=Constant(), lr=0.1), "1/t", regime="window")
+    outcome = judged(results, rate)
+    fit = outcome.rows[0].verdict.evidence
     assert isinstance(fit, Fit)
-    assert (judgement.status, fit.exact) == ("supported", False)
-    asymptotic = replace(rate, regime="asymptotic")  # μ Σ η = 0.1 · 0.1 · 20 where the window starts
+    assert (outcome.status, fit.exact) == ("supported", False)
+    asymptotic = changed(rate, regime="asymptotic")  # μ Σ η = 0.1 · 0.1 · 20 where the window starts
     assert "must be 5" in judged(results, asymptotic).rows[0].verdict.reason
 
 
@@ -461,7 +499,7 @@ def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
     written = plots.save(results, tmp_path, style)
     endings = ("pdf", "png", "py")
     drawn = {f"{name}-1.{ending}" for name in ("test_error", "train_loss") for ending in endings}
-    tables = {f"{name}-1.csv" for name in quantities(PERCEPTRON)}
+    tables = {f"{name}-1.csv" for name in PERCEPTRON.quantities}
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == drawn | tables
     with (tmp_path / "test_error-1.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
@@ -473,7 +511,7 @@ def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
 
 def test_a_figure_of_a_network_says_what_it_shows(results: Results) -> None:
     chosen = plots.Plot(y="test_error")
-    table = table_of(plots.COLUMNS, plots.table(results, chosen))
+    table = plots.table(results, chosen)
     told = plots.arguments(results, chosen, "a title")
     with venues.printed(venues.venue("icml").settings()):
         figure = curves.draw(table, **told)
@@ -493,8 +531,8 @@ def test_tail_averages_are_no_anytime_ones_in_epochs_either() -> None:
     """Horizons that cannot be read off the longest are run on their own, whatever they count."""
     spec = replace(SPEC, averagings=(LAST, Tail(0.5)), horizons=(2, 4), schedules=(Constant(),))
     assert [(c.horizon, c.averagings) for c in cells(spec)] == [
-        (4, (repr(LAST), repr(Tail(0.5)))),
-        (2, (repr(Tail(0.5)),)),
+        (4, (LAST, Tail(0.5))),
+        (2, (Tail(0.5),)),
     ]
 
 

@@ -5,13 +5,16 @@ from pathlib import Path as Folder
 
 import numpy as np
 import pytest
+from claiming import decays, level
 
 from ratelab.experiments import claims, regime
 from ratelab.experiments.execute import run
+from ratelab.experiments.faults import claim_faults
 from ratelab.experiments.methods import SGD, HeavyBall, Method
 from ratelab.experiments.paths import Path
-from ratelab.experiments.spec import Claim, LrUnit, Selector, Spec, claim_faults
+from ratelab.experiments.spec import Claim, Selector, Spec
 from ratelab.experiments.store import Results, Store
+from ratelab.experiments.units import LrUnit
 from ratelab.experiments.verdict import Verdict
 from ratelab.problems.noise import Gaussian, NoNoise
 from ratelab.problems.problem import Problem
@@ -33,7 +36,6 @@ from ratelab.theory import (
     Polynomial,
     PolynomialDecay,
     Product,
-    Rate,
     Scaled,
     Stages,
     Step,
@@ -305,9 +307,9 @@ def test_premature_windows_are_undecided_and_may_be_claimed_as_such(tmp_path: Fo
         methods=(SGD(),),
         averagings=(Last(),),
     )
-    stalls = Claim("", Selector(), rate=Rate(0.0))
-    tempted = Claim("", Selector(), rate=Rate(0.73))
-    in_window = Claim("", Selector(), rate=Rate(0.73), regime="window")
+    stalls = decays(Selector(), "t^0")
+    tempted = decays(Selector(), "t^-0.73")
+    in_window = decays(Selector(), "t^-0.73", regime="window")
     found = judged(tmp_path, spec, stalls, tempted, in_window)
     assert [verdict.status for verdict in found] == ["undecided"] * 3
     assert "asymptote" in found[0].reason
@@ -319,9 +321,9 @@ def test_gradient_descent_without_noise_cannot_be_decided(tmp_path: Folder) -> N
     spec = Spec(
         (problem,), (Constant(),), (0.5,), "1/L", (10_000,), 1, methods=(SGD(),), averagings=(Last(),)
     )
-    rate = Claim("", Selector(), rate=Rate(1.0))
-    value = Claim("", Selector(), kind="value", value=1e-20, relation="at_most")
-    small = Claim("", Selector(), kind="value", value=1e-12, relation="at_most")
+    rate = decays(Selector(), "1/t")
+    value = level(Selector(), 1e-20, relation="at_most")
+    small = level(Selector(), 1e-12, relation="at_most")
     found = judged(tmp_path, spec, rate, value, small)
     assert [verdict.status for verdict in found] == ["undecided", "undecided", "supported"]
     assert "nothing can decide the limit" in found[0].reason

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ratelab.experiments.cells import cells
 from ratelab.experiments.execute import run
 from ratelab.experiments.methods import SGD
-from ratelab.experiments.spec import Spec, cells
+from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Curve, Results, Store, atomically, missing
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
@@ -46,7 +47,7 @@ def test_runs_come_back_in_order_with_their_times(results: Results) -> None:
     assert data.dims == ("run", "t")
     assert data["run"].values.tolist() == list(range(70))
     assert (data["t"].values[0], data["t"].values[-1]) == (0, 200)
-    np.testing.assert_allclose(data.sel(t=0), PROBLEM.start_risk)
+    np.testing.assert_allclose(data.sel(t=0), PROBLEM.constants.start_risk)
 
 
 def test_an_anytime_curve_is_the_beginning_of_the_longest(results: Results) -> None:
@@ -81,7 +82,8 @@ def test_a_file_cut_short_is_an_input_error_that_names_it_and_the_remedy(
         store.cell_file(cell).write_bytes(damaged)
         with pytest.raises(InputError, match=rf"(?s){cell.key}.*`ratelab run` sets it aside"):
             store.read_cell(cell)
-    assert not store.whole(cell)
+    assert not store.readable(cell)
+    store.set_aside(cell)
     assert [path.name for path in (tmp_path / "cells").iterdir()] == [f"{cell.key}.nc.corrupt"]
 
 
@@ -95,7 +97,7 @@ def test_an_altered_number_is_noticed(results: Results, tmp_path: Path) -> None:
     assert at > 0
     content[at] ^= 1
     store.cell_file(cell).write_bytes(bytes(content))
-    assert not store.whole(cell)
+    assert not store.readable(cell)
 
 
 def test_another_cells_file_is_not_taken_for_it(results: Results, tmp_path: Path) -> None:

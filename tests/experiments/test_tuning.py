@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 
 from ratelab.experiments.methods import SGD, HeavyBall, Method
 from ratelab.experiments.paths import TUNED, Path, tune
-from ratelab.experiments.spec import LrUnit, Selector, Spec
+from ratelab.experiments.spec import Selector, Spec
+from ratelab.experiments.units import LrUnit
 from ratelab.problems.noise import Gaussian, NoNoise
 from ratelab.problems.problem import Problem, critical_lr
 from ratelab.problems.quadratic import Quadratic
@@ -113,7 +114,7 @@ def test_with_momentum_the_risk_has_many_minima_in_lr_and_the_least_is_found() -
 
 def test_where_no_step_is_taken_any_rate_does() -> None:
     still = path(NOISY, Scaled(Constant(), 0.0), Last(), [10])
-    assert tune(still)[1] == pytest.approx(NOISY.start_risk)
+    assert tune(still)[1] == pytest.approx(NOISY.constants.start_risk)
 
 
 def test_an_average_that_has_cancelled_is_known_as_no_more_than_that() -> None:

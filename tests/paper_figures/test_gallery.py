@@ -14,11 +14,11 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from test_cli import Shell
+from shelling import Shell
 
 import ratelab
+from ratelab.experiments.spec import Claim, Target
 from ratelab.paper_figures.house import gallery, make, venues
-from ratelab.paper_figures.house.claims import Claim
 
 SHOWN = ("condition_number", "d2l_gradient_descent", "d2l_sgd_paths")
 DRIVER = shutil.which("chromedriver")
@@ -35,12 +35,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("gallery")
     gallery.write([gallery.entry(name, place) for name in SHOWN], place)
     return place
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(capsys)
 
 
 class Page(HTMLParser):
@@ -81,7 +75,7 @@ def test_a_page_has_picture_caption_claims_data_code_and_command(folder: Path) -
     text = (folder / "d2l_gradient_descent.html").read_text(encoding="utf-8")
     module = make.picture("d2l_gradient_descent")
     for claim in module.CLAIMS:
-        assert claim.printed in text
+        assert str(claim.target) in text
     assert "ratelab figure d2l_gradient_descent" in text
     assert "def draw(table: Table)" in text
     for ending in ("pdf", "svg", "png", "csv", "py"):
@@ -225,9 +219,9 @@ def test_audit_prints_what_is_printed_and_what_is_measured(
     assert "0 not as recorded" in said.out
     written = Path("audit.md").read_text(encoding="utf-8")
     for claim in module.CLAIMS:
-        assert claim.printed in said.out
+        assert str(claim.target) in said.out
         assert f"| {claim.sentence}" in written
-    wrong: Claim[Any] = Claim("the moon is made of cheese", "nobody", lambda d: 0.0, 1.0)  # noqa: ARG005
+    wrong = Claim("the moon is made of cheese", lambda _: 0.0, Target(1.0), "nobody")
     monkeypatch.setattr(module, "CLAIMS", (wrong,))
     said = shell("audit", "d2l_gradient_descent")
     assert said.code == 1

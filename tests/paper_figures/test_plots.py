@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import Shell
+from shelling import Shell
 
 import ratelab
 from ratelab.experiments import execute
-from ratelab.experiments.spec import load
+from ratelab.experiments.file import load
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues
 from ratelab.paper_figures.house.make import Style
 from ratelab.paper_figures.house.results import Plot
-from ratelab.paper_figures.house.table import Table, read_table, table_of
+from ratelab.paper_figures.house.table import Table, read_table
 from ratelab.theory.arrays import InputError
 
 FILE = """
@@ -90,7 +90,7 @@ def test_what_is_left_of_the_axes_becomes_panels(
         with pytest.raises(InputError, match=r"schedule, averaging, lr, and a page has two .*--where"):
             plots.panels(results.spec, chosen)
         return
-    table = table_of(plots.COLUMNS, plots.table(results, chosen))
+    table = plots.table(results, chosen)
     figure = curves.draw(table, **plots.arguments(results, chosen, ""))
     grid = figure.axes[0].get_gridspec()
     assert grid is not None
@@ -104,7 +104,7 @@ def test_what_is_left_of_the_axes_becomes_panels(
 
 def test_what_lies_on_its_way_out_hides_nobody(results: Results) -> None:
     """A risk of 1e-28 beside one of 0.1, and one that diverges: all starts are in the picture."""
-    table = table_of(plots.COLUMNS, plots.table(results, Plot()))
+    table = plots.table(results, Plot())
     changed = dict(table.columns)
     first = changed["schedule"] == changed["schedule"][0]
     changed["exact"] = np.where(first, changed["exact"] * 1e-28, changed["exact"])
@@ -127,7 +127,7 @@ def test_its_script_draws_the_same_bytes(results: Results, tmp_path: Path) -> No
 def test_a_triangle_stands_where_a_rate_is_claimed(results: Results) -> None:
     told = plots.arguments(results, Plot(), "")
     assert told["slopes"] == [(repr(results.spec.averagings[0]), 0.5, 0.5)]
-    table = table_of(plots.COLUMNS, plots.table(results, Plot()))
+    table = plots.table(results, Plot())
     with_triangle = [bool(panel.texts) for panel in curves.draw(table, **told).axes]
     assert with_triangle == [False, True, False, False]
     flat = curves.draw(table, **told | {"compensate": 0.5})
@@ -135,7 +135,7 @@ def test_a_triangle_stands_where_a_rate_is_claimed(results: Results) -> None:
 
 
 def test_a_label_of_the_file_is_in_the_legend(results: Results) -> None:
-    table = table_of(plots.COLUMNS, plots.table(results, Plot()))
+    table = plots.table(results, Plot())
     figure = curves.draw(table, **plots.arguments(results, Plot(), ""))
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[:3] == ["InversePower(0.5)", "flat", "line: exact"]

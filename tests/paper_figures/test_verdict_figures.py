@@ -10,13 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from ratelab.experiments import claims, execute
-from ratelab.experiments.claims import Judgement, Row
 from ratelab.experiments.evidence import Fit
-from ratelab.experiments.spec import Claim, Spec, load
+from ratelab.experiments.file import load
+from ratelab.experiments.outcome import Outcome, Row
+from ratelab.experiments.spec import Claim, Decay, Spec
 from ratelab.experiments.store import Results, Store
 from ratelab.paper_figures.house import venues, verdicts
 from ratelab.paper_figures.house.make import Style
-from ratelab.paper_figures.house.table import table_of
 
 NOISY = "Quadratic(UniformSpectrum(dim=2, condition_number=1.25))"
 NOISELESS = "Quadratic(UniformSpectrum(dim=2, condition_number=1.25), noise=NoNoise())"
@@ -48,7 +48,7 @@ STYLE = Style(venues.venue("icml").settings() | {"savefig.dpi": 50}, ("png",))
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, dict[str, Judgement]]:
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, dict[str, Outcome]]:
     folder = tmp_path_factory.mktemp("verdicts")
     text = SPEC + "".join(
         f"[[claims]]\nsentence = '{name} costs $5 and 5_000 β'\nproblem = '{problem}'\n"
@@ -64,16 +64,16 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, dict[str,
 
 
 def drawn(spec: Spec, claim: Claim, row: Row) -> Figure:
-    table = table_of(verdicts.COLUMNS, verdicts.rows(claim, row))
+    table = verdicts.as_table(claim.target, row)
     with venues.printed(STYLE.settings):
         return verdicts.draw(table, **verdicts.arguments(spec, claim, row))
 
 
 def test_a_figure_for_each_row_of_each_rate(
-    judged: tuple[Results, dict[str, Judgement]], tmp_path: Path
+    judged: tuple[Results, dict[str, Outcome]], tmp_path: Path
 ) -> None:
-    results, judgements = judged
-    written = verdicts.save(results.spec, list(judgements.values()), tmp_path, STYLE)
+    results, outcomes = judged
+    written = verdicts.save(results.spec, list(outcomes.values()), tmp_path, STYLE)
     numbers = ["1", "3", "4", "5-1", "5-2", *map(str, range(6, 11))]
     assert [path.name for path in written] == [
         f"claim-{number}.{ending}" for number in numbers for ending in ("png", "csv", "py")
@@ -82,22 +82,22 @@ def test_a_figure_for_each_row_of_each_rate(
 
 @pytest.mark.parametrize(("venue", "column"), [("icml", True), ("slides", False)])
 def test_they_fit_a_column_and_a_slide(
-    judged: tuple[Results, dict[str, Judgement]], tmp_path: Path, venue: str, column: bool
+    judged: tuple[Results, dict[str, Outcome]], tmp_path: Path, venue: str, column: bool
 ) -> None:
-    results, judgements = judged
-    claim, (row,) = judgements["undecided"].claim, judgements["undecided"].rows
+    results, outcomes = judged
+    claim, (row,) = outcomes["undecided"].claim, outcomes["undecided"].rows
     style = Style(venues.venue(venue).settings(column) | {"savefig.dpi": 50}, ("png",))
     assert len(verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)) == 3
 
 
-def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str, Judgement]]) -> None:
-    results, judgements = judged
+def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str, Outcome]]) -> None:
+    results, outcomes = judged
     for name in ("supported", "refuted", "undecided"):
-        assert judgements[name].status == name
-    for name, judgement in judgements.items():
-        if judgement.claim.rate is not None:
-            row = judgement.rows[0]
-            figure = drawn(results.spec, judgement.claim, row)
+        assert outcomes[name].status == name
+    for name, outcome in outcomes.items():
+        if isinstance(outcome.claim.measured, Decay):
+            row = outcome.rows[0]
+            figure = drawn(results.spec, outcome.claim, row)
             assert len(figure.axes) == (1 if name in WITHOUT else 2)
             title = figure.get_suptitle()
             assert title.startswith(f"{name} costs ")
@@ -107,10 +107,10 @@ def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str,
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 @pytest.mark.parametrize("name", ["refuted", "undecided", "runs", "log", "diverged"])
 def test_its_script_draws_the_same_bytes(
-    judged: tuple[Results, dict[str, Judgement]], tmp_path: Path, name: str, ending: venues.Format
+    judged: tuple[Results, dict[str, Outcome]], tmp_path: Path, name: str, ending: venues.Format
 ) -> None:
-    results, judgements = judged
-    claim, (row,) = judgements[name].claim, judgements[name].rows
+    results, outcomes = judged
+    claim, (row,) = outcomes[name].claim, outcomes[name].rows
     style = Style(STYLE.settings, (ending,))
     picture, _, script = verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)
     again = tmp_path / f"again.{ending}"
@@ -119,12 +119,11 @@ def test_its_script_draws_the_same_bytes(
 
 
 @pytest.mark.parametrize("name", [name for name in CLAIMS if name not in (*WITHOUT, "value", "rows")])
-def test_what_is_drawn_is_the_fit(judged: tuple[Results, dict[str, Judgement]], name: str) -> None:
-    results, judgements = judged
-    claim, (row,) = judgements[name].claim, judgements[name].rows
+def test_what_is_drawn_is_the_fit(judged: tuple[Results, dict[str, Outcome]], name: str) -> None:
+    results, outcomes = judged
+    claim, (row,) = outcomes[name].claim, outcomes[name].rows
     fit, margin = row.verdict.evidence, row.verdict.margin
     assert isinstance(fit, Fit)
-    assert claim.rate is not None
     assert margin is not None
     above, below = drawn(results.spec, claim, row).axes
     lines = {str(line.get_label()): np.array(line.get_data()) for line in above.lines}
@@ -141,30 +140,30 @@ def test_what_is_drawn_is_the_fit(judged: tuple[Results, dict[str, Judgement]], 
     marks = {str(mark.get_label()): np.array(mark.get_data()) for mark in below.lines}
     assert marks["where they head"][1] == fit.heading
     (claimed,) = (values for label, values in marks.items() if label.startswith("claimed: "))
-    assert claimed[1].tolist() == [claim.rate.power] * 2
+    assert claimed[1].tolist() == [claim.target.rate.power] * 2
     interval, allowed = (band.get_paths()[0].get_extents() for band in below.collections)
     assert (interval.y0, interval.y1) == pytest.approx(fit.interval)
     bottom, top = below.get_ylim()
-    p = claim.rate.power
-    assert allowed.y0 == pytest.approx(bottom if claim.relation == "at_least" else p - margin)
-    assert allowed.y1 == pytest.approx(top if claim.relation == "at_most" else p + margin)
+    p, relation = claim.target.rate.power, claim.target.relation
+    assert allowed.y0 == pytest.approx(bottom if relation == "at_least" else p - margin)
+    assert allowed.y1 == pytest.approx(top if relation == "at_most" else p + margin)
     shown = [*fit.interval, fit.heading, p, *(exponent for _, _, exponent in expected)]
     assert bottom < min(shown) < max(shown) < top
 
 
-def test_a_wild_local_exponent_leaves_the_scale_alone(judged: tuple[Results, dict[str, Judgement]]) -> None:
-    results, judgements = judged
-    claim, (row,) = judgements["supported"].claim, judgements["supported"].rows
-    lines = [list(line) for line in verdicts.rows(claim, row)]
-    local = next(line for line in lines if line[0] == "local")
-    local[3] = 1e6
-    figure = verdicts.draw(table_of(verdicts.COLUMNS, lines), **verdicts.arguments(results.spec, claim, row))
+def test_a_wild_local_exponent_leaves_the_scale_alone(judged: tuple[Results, dict[str, Outcome]]) -> None:
+    results, outcomes = judged
+    claim, (row,) = outcomes["supported"].claim, outcomes["supported"].rows
+    table = verdicts.as_table(claim.target, row)
+    local = int(np.flatnonzero(table["what"] == "local")[0])
+    table["value"][local] = 1e6
+    figure = verdicts.draw(table, **verdicts.arguments(results.spec, claim, row))
     assert figure.axes[1].get_ylim()[1] < 1
 
 
-def test_of_the_points_a_floor_cuts_those_below(judged: tuple[Results, dict[str, Judgement]]) -> None:
-    _, judgements = judged
-    (row,) = judgements["supported"].rows
+def test_of_the_points_a_floor_cuts_those_below(judged: tuple[Results, dict[str, Outcome]]) -> None:
+    _, outcomes = judged
+    (row,) = outcomes["supported"].rows
     fit = row.verdict.evidence
     assert isinstance(fit, Fit)
     times, risk = np.array(row.times), np.array(row.risk)

@@ -22,6 +22,7 @@ from ratelab.problems.data.datasets import load_labelled, validation_split
 from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network, Split
 from ratelab.problems.philox import stream_key
 from ratelab.problems.problem import Objective, Problem
+from ratelab.problems.regression import Rows
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.notation import catalogue, parse
 
@@ -96,7 +97,7 @@ def test_updates_per_epoch() -> None:
 def test_the_catalogue_is_covered() -> None:
     found = {name for name, cls in catalogue("problem").items() if cls.__module__ == networks.__name__}
     assert {type(network).__name__ for network in CLASSIFIERS} == found
-    assert catalogue("data") == {"Split": Split}
+    assert set(catalogue("data").values()) == {Split, Rows}
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
@@ -109,12 +110,12 @@ def test_a_network_is_its_notation_and_no_stepped_problem(network: Network) -> N
     assert pickle.loads(pickle.dumps(network)) == network
     assert hash(parse(repr(network), "problem")) == hash(network)
     assert network.law is None
-    assert network.gradient_bound is None
+    assert network.constants.G is None
 
 
 @pytest.mark.parametrize("network", [MLP(DIGITS), LeNet()], ids=repr)
 def test_what_is_not_known_of_a_network_is_none(network: Network) -> None:
-    known = network.smoothness, network.strong_convexity, network.distance, network.start_risk
+    known = network.constants.L, network.constants.mu, network.constants.D, network.constants.start_risk
     assert (*known, network.minimum) == (None,) * 5
 
 
@@ -336,9 +337,11 @@ def test_the_minimum_is_one(network: LinearClassifier) -> None:
         above = float(objective(network, best + step)) - found.value
         assert above >= network.weight_decay / 2 * size**2 * 0.5 - 2 * found.accuracy
     zero = np.zeros(len(best))
-    assert network.start_risk == pytest.approx(float(objective(network, zero)) - found.value, rel=1e-12)
-    assert network.distance == pytest.approx(float(np.linalg.norm(best)), rel=1e-12)
-    assert network.strong_convexity == network.weight_decay
+    assert network.constants.start_risk == pytest.approx(
+        float(objective(network, zero)) - found.value, rel=1e-12
+    )
+    assert pytest.approx(float(np.linalg.norm(best)), rel=1e-12) == network.constants.D
+    assert network.constants.mu == network.weight_decay
 
 
 def curvature(network: LinearClassifier, x: torch.Tensor) -> Array:
@@ -355,27 +358,27 @@ SMOOTH = [
 
 @pytest.mark.parametrize("network", [with_data(network) for network in SMOOTH], ids=repr)
 def test_the_curvature_lies_between_its_bounds_and_attains_them(network: LinearClassifier) -> None:
-    assert network.smoothness is not None
+    assert network.constants.L is not None
     rng, n = np.random.default_rng(2), networks.size(network)
     for scale in (0.1, 3.0):
         eigenvalues = curvature(network, torch.from_numpy(scale * rng.standard_normal(n)))
-        assert eigenvalues[0] >= network.strong_convexity * (1 - 1e-9)
-        assert eigenvalues[-1] < network.smoothness
+        assert eigenvalues[0] >= network.constants.mu * (1 - 1e-9)
+        assert eigenvalues[-1] < network.constants.L
     # L is reached where all rows' σ' is ¼; or where biases leave two classes, equally likely
     x = torch.zeros(n, dtype=torch.float64)
     if network.loss == "cross_entropy":
         x[-8:] = -100.0
-    assert curvature(network, x)[-1] == pytest.approx(network.smoothness, rel=1e-9)
+    assert curvature(network, x)[-1] == pytest.approx(network.constants.L, rel=1e-9)
 
 
 def test_the_hinge_loss_is_not_smooth() -> None:
-    assert LinearClassifier(A9A, loss="hinge", weight_decay=0.1).smoothness is None
+    assert LinearClassifier(A9A, loss="hinge", weight_decay=0.1).constants.L is None
 
 
 def test_without_weight_decay_no_minimum_is_known() -> None:
     plain, decayed = LinearClassifier(DIGITS), LinearClassifier(DIGITS, weight_decay=0.25)
-    known = plain.minimum, plain.distance, plain.start_risk
+    known = plain.minimum, plain.constants.D, plain.constants.start_risk
     assert known == (None,) * 3
-    assert plain.strong_convexity == 0
-    assert plain.smoothness is not None
-    assert decayed.smoothness == plain.smoothness + 0.25
+    assert plain.constants.mu == 0
+    assert plain.constants.L is not None
+    assert decayed.constants.L == plain.constants.L + 0.25

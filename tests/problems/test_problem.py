@@ -54,14 +54,14 @@ def test_facts(problem: Problem) -> None:
     assert parse(repr(problem), "problem") == problem
     zero = torch.zeros(problem.dim, dtype=torch.float64)
     eigenvalues = np.linalg.eigvalsh(_hessian(problem))
-    assert eigenvalues.max() == pytest.approx(problem.smoothness, rel=1e-12)
-    assert eigenvalues.min() == pytest.approx(problem.strong_convexity, rel=1e-9)
+    assert eigenvalues.max() == pytest.approx(problem.constants.L, rel=1e-12)
+    assert eigenvalues.min() == pytest.approx(problem.constants.mu, rel=1e-9)
     start = torch.from_numpy(problem.start)
     assert problem.start.shape == (problem.dim,)
-    assert problem.distance == pytest.approx(float(torch.linalg.vector_norm(start)), rel=1e-12)
-    assert problem.start_risk == pytest.approx(float(problem.risk(start)), rel=1e-12)
+    assert pytest.approx(float(torch.linalg.vector_norm(start)), rel=1e-12) == problem.constants.D
+    assert problem.constants.start_risk == pytest.approx(float(problem.risk(start)), rel=1e-12)
     assert float(problem.risk(zero)) == 0
-    assert problem.gradient_bound is None
+    assert problem.constants.G is None
     batch = start * torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None, None]
     assert problem.risk(batch).shape == (5, 1)
 
@@ -80,11 +80,10 @@ def test_the_law_is_that_of_the_gradients(problem: Problem) -> None:
     """E‖g_0‖² at the start, and the eigenvalues and start of the law."""
     squares = np.sum(gradients(problem, problem.start) ** 2, axis=1)
     norms = gradient_norms(problem, np.ones((1, 1)), np.ones(1))
-    assert norms is not None
     agree(squares, float(norms[0, 0, 0]))
     assert problem.law is not None
-    assert problem.law.eigenvalues.max() == problem.smoothness
-    assert np.linalg.norm(problem.law.start) == pytest.approx(problem.distance, rel=1e-12)
+    assert problem.law.eigenvalues.max() == problem.constants.L
+    assert np.linalg.norm(problem.law.start) == pytest.approx(problem.constants.D, rel=1e-12)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
@@ -106,15 +105,16 @@ def test_a_sample_depends_on_key_run_and_update_only(problem: Problem) -> None:
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 def test_exact_risk_starts_at_the_start(problem: Problem) -> None:
     ones = np.ones((1, 3))
-    risk = exact_risk(problem, ones, np.array([0.1]), [ones], np.array([0, 3]))
-    if risk is None:
-        assert problem.law is None
-        assert gradient_norms(problem, ones, np.ones(1)) is None
+    if problem.law is None:
+        with pytest.raises(InputError, match="no exact law"):
+            exact_risk(problem, ones, np.array([0.1]), [ones], np.array([0, 3]))
+        with pytest.raises(InputError, match="no exact law"):
+            gradient_norms(problem, ones, np.ones(1))
         with pytest.raises(InputError, match="is not known"):
             critical_lr(problem)
     else:
-        assert problem.law is not None
-        assert risk[0, 0, 0, 0] == pytest.approx(problem.start_risk, rel=1e-12)
+        risk = exact_risk(problem, ones, np.array([0.1]), [ones], np.array([0, 3]))
+        assert risk[0, 0, 0, 0] == pytest.approx(problem.constants.start_risk, rel=1e-12)
         assert critical_lr(problem) == moments.critical_lr(problem.law)
 
 

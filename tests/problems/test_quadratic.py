@@ -23,14 +23,14 @@ def test_gradient_and_risk_by_hand() -> None:
     noise = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
     assert quadratic.gradient(delta, noise).tolist() == [[2.5, 7.0]]
     assert quadratic.risk(delta).tolist() == [9.0]
-    assert quadratic.start_risk == 33.0
+    assert quadratic.constants.start_risk == 33.0
     assert quadratic.start.tolist() == [-5.0, -2.0]
-    assert quadratic.distance == np.sqrt(29.0)
+    assert np.sqrt(29.0) == quadratic.constants.D
 
 
 def test_the_default_start_is_at_distance_one() -> None:
     np.testing.assert_allclose(PLAIN.start, 5**-0.5, rtol=1e-15)
-    assert PLAIN.distance == pytest.approx(1.0, rel=1e-15)
+    assert pytest.approx(1.0, rel=1e-15) == PLAIN.constants.D
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 20])

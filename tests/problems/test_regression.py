@@ -1,22 +1,38 @@
 """Least squares: streaming samples, the minimiser and the minibatches of the tables, and gradient descent on
 the line notebook's 32 points, number by number. Statistical assertions: fixed keys, |z| < 5.5, p > 1e-6."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
 from ratelab.experiments.engines import step
+from ratelab.experiments.file import load as load_spec
 from ratelab.experiments.methods import SGD
-from ratelab.problems.data.datasets import load
+from ratelab.problems.data.datasets import FILES, load
 from ratelab.problems.philox import stream_key
 from ratelab.problems.problem import exact_risk
-from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
+from ratelab.problems.regression import Rows, StreamingLeastSquares, TableLeastSquares
 from ratelab.problems.spectra import Given
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.moments import Additive
+from ratelab.theory.notation import parse
 
 KEY = stream_key(0, "regression")
+AIRFOIL = Path(os.environ.get("RATELAB_DATA", ""), FILES["airfoil"][0].label)
+BOOK = """
+problems   = [{problems}]
+schedules  = ["Constant()"]
+averagings = ["Last()"]
+lr         = [1.0]
+lr_unit    = "absolute"
+horizons   = [10]
+record_every = 1
+runs       = 1
+"""
 
 
 def design(name: str) -> tuple[Array, Array]:
@@ -40,10 +56,11 @@ def test_a_table_is_seen_from_its_minimiser(name: str) -> None:
         return float(0.5 * np.mean((x @ w - y) ** 2))
 
     assert problem.minimum == pytest.approx(loss(best), rel=1e-12)
-    assert problem.start_risk == pytest.approx(loss(np.array(initial)) - loss(best), rel=1e-11)
-    assert problem.distance == pytest.approx(float(np.linalg.norm(np.array(initial) - best)), rel=1e-10)
-    assert problem.smoothness == pytest.approx(np.linalg.eigvalsh(x.T @ x / len(y)).max(), rel=1e-12)
-    assert TableLeastSquares(name).start_risk == pytest.approx(loss(np.zeros(d)) - loss(best), rel=1e-11)  # type: ignore[arg-type]
+    assert problem.constants.start_risk == pytest.approx(loss(np.array(initial)) - loss(best), rel=1e-11)
+    assert pytest.approx(float(np.linalg.norm(np.array(initial) - best)), rel=1e-10) == problem.constants.D
+    assert pytest.approx(np.linalg.eigvalsh(x.T @ x / len(y)).max(), rel=1e-12) == problem.constants.L
+    from_zero = TableLeastSquares(name)  # type: ignore[arg-type]
+    assert from_zero.constants.start_risk == pytest.approx(loss(np.zeros(d)) - loss(best), rel=1e-11)
 
 
 def test_streaming_samples_have_the_law_declared() -> None:
@@ -162,11 +179,71 @@ def test_the_line_notebook() -> None:
     assert cost[1] == pytest.approx(2.76, abs=5e-3)
     times, rows, lrs = np.arange(1002), multipliers[None], np.array([0.04])
     exact = exact_risk(problem, rows, lrs, [np.ones_like(rows)], times)
-    assert exact is not None
     np.testing.assert_allclose(2 * (exact[0, 0, 0] + problem.minimum), cost, rtol=1e-12)
     stepped = step.simulate(problem, SGD(), rows, lrs, [np.ones_like(rows)], times, KEY, range(2))
     for run in stepped[:, 0, 0, 0]:
         np.testing.assert_allclose(run, exact[0, 0, 0], rtol=1e-9)
+
+
+@pytest.mark.skipif(not AIRFOIL.is_file(), reason=f"RATELAB_DATA names no folder with {AIRFOIL.name}")
+def test_the_airfoil_problem_of_dive_into_deep_learning(tmp_path: Path) -> None:
+    """Section 12.5: the first 1500 rows, standardised over all 1503; gradient descent with rate 1 from w ~
+    N(0, 0.01²), b = 0. Mean and covariance of that start are those of ten points, so that the mean of their
+    losses is the loss from that start; it is compared with the book's own loop over the rows, and with the
+    ten losses of the figure."""
+    text = "TableLeastSquares(Rows('airfoil', first=1500), batch=1500, replacement=False, initial={})"
+    points = 0.01 * 5**0.5 * np.concatenate([np.eye(5), -np.eye(5)])
+    starts = [(*point.tolist(), 0.0) for point in points]
+    path = tmp_path / "airfoil.toml"
+    path.write_text(BOOK.format(problems=", ".join(f'"{text.format(start)}"' for start in starts)))
+    spec = load_spec(path)
+    problems = [p for p in spec.problems if isinstance(p, TableLeastSquares)]
+    assert len(problems) == 10
+    one = problems[0]
+    assert one.full
+    condition, limit = one.constants.L / one.constants.mu, 2 / one.constants.L
+    assert one.minimum == pytest.approx(0.24168795509, abs=5e-12)
+    assert condition == pytest.approx(12.08, abs=5e-3)
+    assert limit == pytest.approx(0.953, abs=5e-4)
+    ones, times = np.ones((1, 10)), np.array(spec.times(10))
+    risks = [exact_risk(p, ones, np.array(spec.lr), [ones], times)[0, 0, 0] for p in problems]
+    found = one.minimum + np.mean(risks, axis=0)
+    table = load("airfoil")
+    whole = np.column_stack([table.features, table.targets])
+    rows = ((whole - whole.mean(axis=0)) / whole.std(axis=0))[:1500]
+    x, y = np.column_stack([rows[:, :-1], np.ones(1500)]), rows[:, -1]
+    w, losses = np.array(starts).T, []
+    for _ in times:
+        losses.append(np.mean(0.5 * (x @ w - y[:, None]) ** 2))
+        w = w - x.T @ (x @ w - y[:, None]) / 1500
+    np.testing.assert_allclose(found, losses, rtol=1e-12)
+    drawn = [
+        0.275848,
+        0.250469,
+        0.246681,
+        0.245722,
+        0.245401,
+        0.245403,
+        0.245650,
+        0.246114,
+        0.246787,
+        0.247675,
+    ]
+    np.testing.assert_allclose(found[1:], drawn, rtol=0, atol=5e-7)
+
+
+def test_rows_are_the_names_own() -> None:
+    """A name stands for all rows of its table, which only real ones standardise."""
+    for plain, rows in (("diabetes", Rows("diabetes")), ("line", Rows("line", standardised=False))):
+        one = TableLeastSquares(plain, batch=2)  # type: ignore[arg-type]
+        other = TableLeastSquares(rows, batch=2)
+        assert parse(repr(other), "problem") == other != one
+        assert other.constants == one.constants
+    some = TableLeastSquares(Rows("line", first=20, standardised=False), batch=20, replacement=False)
+    x, y = design("line")
+    residuals = np.linalg.lstsq(x[:20], y[:20])[1]
+    assert some.full
+    assert some.minimum == pytest.approx(float(residuals[0]) / 40, rel=1e-12)
 
 
 def test_laws() -> None:
@@ -180,6 +257,8 @@ def test_bad_input() -> None:
         TableLeastSquares("line", batch=33)
     with pytest.raises(InputError, match="initial has 1 numbers; 'line' needs 2, the intercept last"):
         TableLeastSquares("line", initial=(1.0,))
+    with pytest.raises(InputError, match="first is 33, and there are 32 rows; give at most 32"):
+        TableLeastSquares(Rows("line", first=33))
     with pytest.raises(InputError, match="table"):
         TableLeastSquares("lime")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="batch"):

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from shelling import Shell
 
 import ratelab
-from ratelab import main, terminal
+from ratelab import terminal
 from ratelab.commands import starting
 from ratelab.theory.notation import catalogue
 
@@ -28,36 +28,6 @@ sentence = "c/sqrt(t) gives t^-1/2"
 schedule = "InversePower(0.5)"
 rate = "t^-1/2"
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """Exit code and what was printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Shell:
-    """`ratelab` called in a folder of its own."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: str) -> Said:
-        with pytest.raises(SystemExit) as exited:
-            main.main(arguments)
-        out, err = self.capsys.readouterr()
-        assert "Traceback" not in err or exited.value.code == 70
-        return Said(int(exited.value.code or 0), out, err)
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RATELAB_DATA", raising=False)
-    return Shell(capsys)
 
 
 def write(text: str = FILE, name: str = "tiny.toml") -> str:

@@ -12,7 +12,8 @@ import pytest
 from cases import ROOT
 from hypothesis import assume, given, settings, strategies as st
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, diffusers as dialect
+from ratelab.experiments.dialects import DialectError, Training, diffusers as dialect
+from ratelab.experiments.dialects._words import REQUIRED
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Scaled, Warmup, Within
 from ratelab.theory.cycles import CosineRestarts, CosineWave

@@ -13,7 +13,8 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, timm as dialect_timm
+from ratelab.experiments.dialects import DialectError, Training, timm as dialect_timm
+from ratelab.experiments.dialects._words import REQUIRED
 from ratelab.experiments.dialects.timm import SIGNATURES, read, write
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.combine import Cooldown, Held, Product, Repeat, Scaled, Then, Warmup, Within

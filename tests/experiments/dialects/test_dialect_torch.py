@@ -17,7 +17,8 @@ from strategies import values
 from torch.optim import Optimizer, lr_scheduler, swa_utils
 from torch.optim.lr_scheduler import LRScheduler
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, torch as dialect_torch
+from ratelab.experiments.dialects import DialectError, Training, torch as dialect_torch
+from ratelab.experiments.dialects._words import REQUIRED
 from ratelab.experiments.dialects.torch import SIGNATURES, groups, read, write
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.combine import Cooldown, Product, Repeat, Scaled, Then, Warmup, Within

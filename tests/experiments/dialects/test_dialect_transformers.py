@@ -15,7 +15,8 @@ import pytest
 from cases import ROOT
 from hypothesis import assume, given, settings, strategies as st
 
-from ratelab.experiments.dialects import REQUIRED, DialectError, Training, transformers as dialect
+from ratelab.experiments.dialects import DialectError, Training, transformers as dialect
+from ratelab.experiments.dialects._words import REQUIRED
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.combine import Cooldown, Repeat, Scaled, Then, Warmup, Within
 from ratelab.theory.cycles import CosineRestarts, CosineWave, Triangular

@@ -51,7 +51,7 @@ Simulate = Callable[..., Array]
 def stable_lrs(problem: Problem, momentum: float) -> Array:
     """Two steps well within the stable range."""
     if problem.law is None or (momentum and isinstance(problem, TableLeastSquares)):
-        return np.array([0.05, 0.2]) / problem.smoothness
+        return np.array([0.05, 0.2]) / problem.constants.L
     return np.array([0.05, 0.4]) * critical_lr(problem, momentum)
 
 
@@ -79,15 +79,15 @@ def test_kernels_step_as_the_definition_reads(problem: Problem, method: Method) 
     args = (problem, method, rows, lrs, mixings(rows), times, KEY, range(5, 8))
     found, plain = step.simulate(*args), step_plainly(*args)
     assert found.shape == plain.shape == (3, 3, 2, len(AVERAGINGS), 6)
-    np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-14 * problem.start_risk)
-    np.testing.assert_allclose(found[..., 0], problem.start_risk, rtol=1e-12)
+    np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-14 * problem.constants.start_risk)
+    np.testing.assert_allclose(found[..., 0], problem.constants.start_risk, rtol=1e-12)
 
 
 def test_heavy_ball_is_torch_momentum_at_a_constant_step() -> None:
     problem = Quadratic(Given((1.0, 0.3)), NoNoise(), initial=(1.0, -2.0))
     x = torch.tensor(problem.start, requires_grad=True)
     optimizer = torch.optim.SGD([x], lr=0.4, momentum=0.8)
-    risks = [problem.start_risk]
+    risks = [problem.constants.start_risk]
     for _ in range(30):
         optimizer.zero_grad()
         problem.risk(x).backward()
@@ -172,7 +172,6 @@ def test_exact_moments_agree_with_monte_carlo(problem: Problem, method: Method) 
     lrs = stable_lrs(problem, method.momentum)[1:] * (0.5 if method.momentum else 1.0)
     table = mixings(rows)
     exact = exact_risk(problem, rows, lrs, table, times, method.momentum)
-    assert exact is not None
     engines: list[Simulate] = [step.simulate]
     if jump.can_jump(problem):
         engines.append(jump.simulate)
@@ -189,7 +188,6 @@ def test_without_noise_every_engine_is_exact(simulate: Simulate, method: Method)
     rows, lrs, times = schedules(50), np.array([0.3, 1.1]), np.array([0, 1, 7, 50])
     risk = simulate(problem, method, rows, lrs, mixings(rows), times, KEY, range(2))
     exact = exact_risk(problem, rows, lrs, mixings(rows), times, method.momentum)
-    assert exact is not None
     for run in risk:
         np.testing.assert_allclose(run, exact, rtol=1e-9)
 
@@ -309,7 +307,7 @@ def test_keys_and_runs_have_noise_of_their_own() -> None:
 def test_divergence_is_infinite_risk(problem: Problem, method: Method, dtype: step.Dtype) -> None:
     """And never a NaN or a warning: finite, then infinite from some update on."""
     rows = np.ones((1, 400))
-    lrs = np.array([40.0, 400.0]) / problem.smoothness
+    lrs = np.array([40.0, 400.0]) / problem.constants.L
     times = np.arange(0, 401, 20)
     averagings = [np.ones_like(rows), Uniform()(rows[0])[None]]
     results = [step.simulate(problem, method, rows, lrs, averagings, times, KEY, range(3), dtype)]

@@ -606,7 +606,7 @@ def test_the_risk_is_the_objective_less_its_minimum(network: LinearClassifier) -
     whole = replace(network, batch=rows, initial_scale=0.0)
     found = train(job(whole, SGD(), [Constant()], [0.05], [Last()], epochs=30, runs=range(1)))
     risk = found["risk"].ravel()
-    assert risk[0] == pytest.approx(whole.start_risk, rel=1e-12)
+    assert risk[0] == pytest.approx(whole.constants.start_risk, rel=1e-12)
     assert (np.diff(risk) < 0).all()
     assert risk[-1] > 0
     group = engine._Group(job(whole), range(1), range(1))
