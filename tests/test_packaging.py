@@ -1,5 +1,5 @@
-"""What is installed: a source distribution with everything that tests need, a wheel made from it with every part
-once, and the wheel at work in a folder whose own packages are called as our rooms are."""
+"""What is installed: a source distribution with all that tests need, a wheel made from it each part once,
+and the wheel at work in a folder whose own packages are called as our rooms are."""
 
 import os
 import shutil
