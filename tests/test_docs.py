@@ -1,5 +1,6 @@
 """What is shown is what happens: the README's Python, its experiment file, its table of the demo, the
-examples in docstrings, the page of schedules, the picture of the house, and what newcomers are told to type."""
+examples in docstrings, the page of schedules, the picture of the house, and what newcomers are told to
+type."""
 
 import doctest
 import importlib
