@@ -4,11 +4,9 @@ A cell's file is named after the hash of its content, so one that is there and w
 Every chunk carries a checksum: a file cut short or altered is noticed when it is read.
 """
 
-import contextlib
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,6 +17,7 @@ import xarray as xr
 from ratelab.experiments.cells import Cell, cells
 from ratelab.experiments.spec import Spec, changes, resolved
 from ratelab.theory.arrays import InputError
+from ratelab.theory.cache import atomically
 
 if TYPE_CHECKING:
     from ratelab.experiments.methods import Method
@@ -147,22 +146,6 @@ class Store:
         except InputError:
             return False
         return True
-
-
-@contextlib.contextmanager
-def atomically(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder that takes the place of `path` once it is on disk."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Curve(NamedTuple):

@@ -23,11 +23,11 @@ from torch import Tensor
 from ratelab.experiments.engines.kernels import dense, lenet
 from ratelab.experiments.engines.step import Loops, block_weights
 from ratelab.experiments.methods import Method
-from ratelab.experiments.store import atomically
 from ratelab.problems import networks
 from ratelab.problems.data.minibatches import minibatches
 from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network
 from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
+from ratelab.theory.cache import atomically
 
 Precision: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
 """Of the products: the last two are a GPU's, on float32 parameters."""

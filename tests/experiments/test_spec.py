@@ -12,6 +12,7 @@ from ratelab.experiments.file import load, schedules_of
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Decay, Selector, Spec, Target, brief, changes, resolved, select
 from ratelab.experiments.units import unit_of_lr
+from ratelab.problems.problem import Constants
 from ratelab.theory import Constant, InputError, InversePower, Last, Linear, Tail, Uniform, parse
 from ratelab.theory.rates import Rate
 
@@ -234,7 +235,7 @@ def test_an_imported_file_joins_the_notation_and_the_keys(tmp_path: Path) -> Non
 
 def test_units_of_lr() -> None:
     problem: Any = SimpleNamespace(
-        smoothness=4.0, strong_convexity=0.5, gradient_bound=3.0, distance=6.0
+        constants=Constants(L=4.0, mu=0.5, G=3.0, D=6.0, start_risk=9.0)
     )  # no problem in the catalogue has a bounded gradient: quadratics have none
     units = {unit: unit_of_lr(problem, SGD(), unit, 100) for unit in ("absolute", "1/L", "1/mu")}
     assert units == {"absolute": 1.0, "1/L": 0.25, "1/mu": 2.0}
