@@ -19,6 +19,7 @@ Pair: TypeAlias = tuple[str, str]
 _WIDTH, _EDGE, _GAP, _LINE, _CHARACTER = 640, 10, 12, 15, 7
 _LANE = 11
 """Between the lines on which imports go down, at the right of the rooms."""
+_IMPORT = re.compile(r"^ *(?:from|import) ratelab\.(\w+)", re.MULTILINE)
 _INK, _GREY = "#3b82c4", "#7a7a7a"
 
 
@@ -33,15 +34,11 @@ def purpose(folder: Path) -> str:
     return re.split(r"[.:;]\s", " ".join(text.split()) + " ")[0]
 
 
-def imported(room: str) -> dict[str, int]:
-    """How many files of a room import something of each other room."""
-    counts = dict.fromkeys(ROOMS, 0)
-    for path in (ROOT / room).rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        for other in {found[1] for found in re.finditer(r"^\s*(?:from|import) ratelab\.(\w+)", text, re.M)}:
-            if other in counts and other != room:
-                counts[other] += 1
-    return counts
+def imported(room: str) -> set[str]:
+    """The other rooms that a room imports from."""
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py"))
+    named = {found[1] for text in texts for found in _IMPORT.finditer(text)}
+    return named & {*ROOMS} - {room}
 
 
 def box(folder: Path, x: int, y: int) -> tuple[list[str], int]:
@@ -66,20 +63,19 @@ def box(folder: Path, x: int, y: int) -> tuple[list[str], int]:
 
 
 def arrows(spans: Mapping[str, tuple[int, int]]) -> Iterator[str]:
-    """From each room to those that it imports, with the number of its files that do; spans: y and height."""
-    counts = {(room, other): n for room in ROOMS for other, n in imported(room).items() if n}
-    shortest = sorted(counts, key=_length)
+    """From each room to those that it imports; spans: y and height of each."""
+    shortest = sorted(((room, other) for room in ROOMS for other in imported(room)), key=_length)
     right = _EDGE + _WIDTH
     for lane, pair in enumerate(shortest, 3):
         x = right + _LANE * lane
         start, end = (_slot(spans[room], room, pair, shortest) for room in pair)
         yield f'<path d="M{right} {start}H{x}V{end}H{right + 6}" fill="none" stroke="{_INK}"/>'
         yield f'<path d="M{right} {end}l7 -4v8z" fill="{_INK}"/>'
-        yield f'<text x="{right + 9}" y="{end - 3}" fill="{_GREY}" font-size="9">{counts[pair]}</text>'
 
 
-def _length(pair: Pair) -> int:
-    return ROOMS.index(pair[1]) - ROOMS.index(pair[0])
+def _length(pair: Pair) -> tuple[int, int]:
+    upper, lower = map(ROOMS.index, pair)
+    return lower - upper, upper
 
 
 def _slot(span: tuple[int, int], room: str, pair: Pair, shortest: Sequence[Pair]) -> int:
