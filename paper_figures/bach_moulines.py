@@ -11,30 +11,31 @@ C = 5 first multiplies the risk by a hundred; then it converges like 1/t, its av
 last iterate.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import jump
-from ratelab.experiments.estimates import Estimate, mean_estimate
+from ratelab.experiments.evidence import window
 from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, exponent, mean_interval
-from ratelab.paper_figures.house.style import look, new_figure, shade, slope_triangle
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import claim, exponent, mean
+from ratelab.paper_figures.house.style import look, mean_interval, new_figure, shade, slope_triangle
+from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian
-from ratelab.problems.problem import exact_risk
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import Given
-from ratelab.theory import rates
-from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory import moments, rates
+from ratelab.theory.arrays import Array, record_times
 from ratelab.theory.averaging import Last, Uniform
 from ratelab.theory.schedules import InversePower, multipliers
 
@@ -53,56 +54,40 @@ ABOUT = About(
 PROBLEM = Quadratic(Given((1.0,)), noise=Gaussian(1.0), initial=(1.0,))
 POWERS = (0.5, 1.0)
 CONSTANTS = (0.2, 1.0, 5.0)
-AVERAGINGS = (("last iterate", Last()), ("average", Uniform()))
+PREDICTED = {"last iterate": rates.quadratic_last, "average": rates.quadratic_averaged}
+CURVES = tuple(product(POWERS, CONSTANTS, PREDICTED))
 HORIZON, RUNS = 10**6, 64
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Records (K,) with t ≥ 1, exact risk (powers, constants, averagings, K), and that of R runs, (R, …)."""
-
-    times: Integers
-    exact: Array
-    runs: Array
-
-    def exponent(self, power: int, constant: int, averaging: int) -> float:
-        """Of the exact risk over the last two decades."""
-        return exponent(self.times, self.exact[power, constant, averaging]).exponent
-
-    def coefficients(self, averaging: int) -> Array:
-        """For steps C t^−½ the limit of t^½ E x²/(C/2), of the average t E x̄²: both should be 1; (3,)."""
-        scale = 2 * self.times[-1] ** (0.5, 1.0)[averaging] * self.exact[0, :, averaging, -1]
-        return np.asarray(scale / np.array(CONSTANTS) * 2 if averaging == 0 else scale)
-
-
-def data(full: bool = False, report: Report = quiet) -> Curves:
-    """Exact risk by the moments' recursion, runs by jumping from record to record; one size."""
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per curve and record: the exact risk, and that of every run to eight digits; one size."""
     times = record_times(HORIZON, 121)[1:]
     steps = np.stack([multipliers(InversePower(power), HORIZON) for power in POWERS])
-    mixings = [np.stack([averaging(row) for row in steps]) for _, averaging in AVERAGINGS]
+    mixings = [np.stack([averaging(row) for row in steps]) for averaging in (Last(), Uniform())]
     lrs = np.array(CONSTANTS)
-    exact = exact_risk(PROBLEM, steps, lrs, mixings, times)
+    exact = moments.exact_risk(PROBLEM.law, steps, lrs, mixings, times)
     report(1, 2)
     key = philox.stream_key(0, repr(PROBLEM))
     runs = jump.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
     report(2, 2)
-    return Curves(times, exact, runs)
+    lines: Lines = []
+    for at, (power, constant, averaging) in zip(np.ndindex(exact.shape[:3]), CURVES, strict=True):
+        curve = {"schedule": repr(InversePower(power)), "power": power, "constant": constant}
+        of_runs = {f"run {r}": [f"{risk:.8g}" for risk in runs[r, *at]] for r in range(RUNS)}
+        lines += lines_of({**curve, "averaging": averaging}, {"t": times, "exact": exact[at], **of_runs})
+    return table_of(lines)
 
 
-COLUMNS = ("schedule", "power", "constant", "averaging", "runs", "t", "exact", "mean", "low", "high")
+def _runs(curve: Table) -> Array:
+    """The risk of every run at the records, (R, K)."""
+    return np.stack([column for name, column in curve.columns.items() if name.startswith("run ")])
 
 
-def rows(curves: Curves) -> Iterator[tuple[object, ...]]:
-    """One row per curve and record."""
-    values = np.stack([curves.exact, curves.runs.mean(axis=0), *mean_interval(curves.runs)], axis=-1)
-    for s, c, a in np.ndindex(values.shape[:3]):
-        curve = repr(InversePower(POWERS[s])), POWERS[s], CONSTANTS[c], AVERAGINGS[a][0], len(curves.runs)
-        for t, line in zip(curves.times.tolist(), values[s, c, a].tolist(), strict=True):
-            yield *curve, t, *line
-
-
-SHADES = {0.2: 0.35, 1.0: 0.0, 5.0: -0.55}
-MARKS = {0.2: ((0, (1, 1)), "v", "1/5"), 1.0: ("-", "^", "1"), 5.0: ((0, (5, 1.5)), "o", "5")}
+STYLES = {
+    0.2: (0.35, (0, (1, 1)), "v", "1/5"),
+    1.0: (0.0, "-", "^", "1"),
+    5.0: (-0.55, (0, (5, 1.5)), "o", "5"),
+}
 """By the constant: how far from the schedule's colour; dash, marker and text."""
 
 
@@ -114,129 +99,135 @@ def draw(table: Table) -> Figure:
         for panel, power in zip(across, table.values("power"), strict=True):
             _panel(panel, table.where("averaging", averaging).where("power", power))
             steps = {0.5: "C\\,t^{-1/2}", 1.0: "C/t"}[power]
-            panel.set(title=f"{averaging}, $\\eta_t = {steps}$", xscale="log", yscale="log")
-            panel.set(xlim=(1, 1e6), ylim=(1e-7, 1e4), yticks=10.0 ** np.arange(-7, 5))
+            panel.set(title=f"{averaging}, $\\eta_t = {steps}$", xlabel="updates $t$", ylabel="expected risk")
+            panel.set(xscale="log", yscale="log", xlim=(1, 1e6), ylim=(1e-7, 1e4))
+            panel.set_yticks(10.0 ** np.arange(-7, 5))
             panel.set_yticklabels([f"$10^{{{k}}}$" if k % 2 == 0 else "" for k in range(-7, 5)])
+            panel.label_outer()
     slope_triangle(axes[0, 0], 2e4, 1.5e-5, -0.5, "$-1/2$")
     slope_triangle(axes[1, 0], 2e3, 2e-5, -1, "$-1$")
     for panel in axes[:, 1]:
         slope_triangle(panel, 2e3, 2e-5, -1, "$-1$")
         slope_triangle(panel, 3e4, 4e-2, -0.4, "$-2/5$", below=False)
-        panel.tick_params(labelleft=False)
-    for panel in axes[1]:
-        panel.set_xlabel("updates $t$")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("expected risk")
-    _legend(figure, int(table.first("runs")))
+    figure.legend(handles=_legend(len(_runs(table))), loc="outside lower center", ncols=3)
     return figure
 
 
 def _panel(panel: "Axes", table: Table) -> None:
     for k, ((schedule, constant), curve) in enumerate(table.groups("schedule", "constant")):
-        colour = shade(look(schedule).colour, SHADES[constant])
-        dash, marker, _ = MARKS[constant]
-        t, shown = curve["t"], slice(4 + 4 * k, None, 16)
-        panel.fill_between(t, curve["low"], curve["high"], color=colour, alpha=0.3, lw=0)
+        amount, dash, marker, _ = STYLES[constant]
+        colour = shade(look(schedule).colour, amount)
+        t, runs, shown = curve["t"], _runs(curve), slice(4 + 4 * k, None, 16)
+        panel.fill_between(t, *mean_interval(runs), color=colour, alpha=0.3, lw=0)
         panel.plot(t, curve["exact"], color=colour, linestyle=dash)
-        panel.plot(t[shown], curve["mean"][shown], marker, color=colour, mec="white", mew=0.4)
+        panel.plot(t[shown], runs.mean(axis=0)[shown], marker, color=colour, mec="white", mew=0.4)
 
 
-def _legend(figure: Figure, runs: int) -> None:
-    lines = [
-        Line2D([], [], color=shade("#777777", SHADES[constant]), ls=dash, marker=marker, mec="white", mew=0.4)
-        for constant, (dash, marker, _) in MARKS.items()
-    ]
-    kinds = [
-        Line2D([], [], color="0.4"),
-        Line2D([], [], color="0.4", ls="", marker="o"),
-        Patch(color="0.4", alpha=0.3, lw=0),
-    ]
-    names = [f"$C = {text}$" for _, _, text in MARKS.values()]
-    says = ["line: exact expectation", f"marker: mean of {runs} runs", "band: its 95 % pointwise interval"]
-    handles = [handle for pair in zip(lines, kinds, strict=True) for handle in pair]
-    labels = [label for pair in zip(names, says, strict=True) for label in pair]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+def _legend(runs: int) -> list[Artist]:
+    kinds = (
+        Line2D([], [], color="0.4", label="line: exact expectation"),
+        Line2D([], [], color="0.4", ls="", marker="o", label=f"marker: mean of {runs} runs"),
+        Patch(color="0.4", alpha=0.3, lw=0, label="band: its 95 % pointwise interval"),
+    )
+    handles: list[Artist] = []
+    for (amount, dash, marker, text), kind in zip(STYLES.values(), kinds, strict=True):
+        line = Line2D([], [], color=shade("#777777", amount), ls=dash, marker=marker, mec="white", mew=0.4)
+        line.set_label(f"$C = {text}$")
+        handles += [line, kind]
+    return handles
 
 
-_SOURCE = "Bach and Moulines 2011"
+_BM, _PJ = "Bach and Moulines 2011", "Polyak and Juditsky 1992"
+_THREE = "C t^-1/2: of the three exponents the one farthest off"
 
 
-def _exponents(a: int) -> Claim[Curves]:
-    """Steps C t^−½: the constant doesn't enter the exponent."""
-    predicted = (rates.quadratic_last, rates.quadratic_averaged)[a](0.5, 1.0).power
-
-    def worst(d: Curves) -> float:
-        return max((d.exponent(0, c, a) for c in range(3)), key=lambda p: abs(p - predicted))
-
-    sentence = f"{AVERAGINGS[a][0]}, steps C t^-1/2: of the three exponents the one farthest off"
-    return Claim(sentence, _SOURCE, worst, predicted, tolerance=0.02)
+def _risk(table: Table, power: float, constant: float, averaging: str) -> tuple[Array, Array]:
+    """Times and the exact risk of one curve."""
+    curve = table.where("power", power).where("constant", constant).where("averaging", averaging)
+    return curve["t"], curve["exact"]
 
 
-def _exponent(c: int, a: int) -> Claim[Curves]:
-    """Steps C/t: it does."""
-    predict = (rates.quadratic_last, rates.quadratic_averaged)[a]
-    sentence = f"{AVERAGINGS[a][0]}, steps {CONSTANTS[c]:g}/t: the exponent"
-    predicted = predict(1.0, 2 * CONSTANTS[c]).power
-    return Claim(sentence, _SOURCE, lambda d: d.exponent(1, c, a), predicted, tolerance=0.02)
+def _exponent(table: Table, power: float, constant: float, averaging: str) -> float:
+    """Of the exact risk over the last two decades."""
+    return exponent(*_risk(table, power, constant, averaging)).exponent
 
 
-def _coefficient(a: int, sentence: str, source: str) -> Claim[Curves]:
-    def worst(d: Curves) -> float:
-        return float(max(d.coefficients(a).tolist(), key=lambda ratio: abs(ratio - 1)))
-
-    return Claim(sentence, source, worst, 1.0, tolerance=0.01)
+def _end(table: Table, power: float, constant: float, averaging: str) -> float:
+    """The exact risk at the end."""
+    return float(_risk(table, power, constant, averaging)[1][-1])
 
 
-def _disagreements(d: Curves) -> float:
+def _farthest(numbers: Sequence[float], aim: float) -> float:
+    return max(numbers, key=lambda number: abs(number - aim))
+
+
+def _exponents(averaging: str, power: float, constants: Sequence[float], what: str) -> Claim:
+    """Of the exponents of these constants the one farthest from the predicted one, which they share."""
+    predicted = PREDICTED[averaging](power, 2 * constants[0]).power
+    return claim(
+        f"{averaging}, steps {what}",
+        _BM,
+        lambda table: _farthest([_exponent(table, power, c, averaging) for c in constants], predicted),
+        f"{predicted} ± 0.02",
+    )
+
+
+def _coefficient(averaging: str, unit: Callable[[float], float]) -> Measure:
+    """Steps C t^−½: of the three exact risks at the end, over unit(C), the one farthest from 1."""
+    return lambda table: _farthest([_end(table, 0.5, c, averaging) / unit(c) for c in CONSTANTS], 1)
+
+
+def _of_runs(table: Table) -> Array:
+    """t times the average's risk, over the last two decades and the three constants, steps C t^−½, (R,)."""
+    curves = table.where("power", 0.5).where("averaging", "average")
+    return np.asarray((curves["t"] * _runs(curves))[:, window(curves["t"])].mean(axis=1))
+
+
+def _disagreements(table: Table) -> float:
     """How many curves' runs are at odds with the exact risk, at a simultaneous level of 10⁻³."""
-    curves = list(np.ndindex(d.exact.shape[:3]))
-    found = (cross_check(d.times, d.exact[at], d.runs[:, *at], comparisons=len(curves)) for at in curves)
+    curves = [curve for _, curve in table.groups("power", "constant", "averaging")]
+    found = [cross_check(c["t"], c["exact"], _runs(c), comparisons=len(curves)) for c in curves]
     return sum(fault is not None for fault in found)
 
 
-def _of_runs(d: Curves) -> Estimate:
-    """t times the average's risk, over the last two decades and the three constants, steps C t^−½."""
-    late = d.times >= d.times[-1] / 100
-    return mean_estimate((d.times * d.runs[:, 0, :, 1])[..., late].mean(axis=(1, 2)))
-
-
-CLAIMS: tuple[Claim[Curves], ...] = (
-    _exponents(0),
-    _exponents(1),
-    *(_exponent(c, a) for c in range(3) for a in range(2)),
-    _coefficient(0, "last iterate, steps C t^-1/2: t^1/2 E x²/(C/2) at the end, the C farthest off", _SOURCE),
-    _coefficient(
-        1, "average, steps C t^-1/2: t E x² at the end, the C farthest off", "Polyak and Juditsky 1992"
+CLAIMS = (
+    *(_exponents(averaging, 0.5, CONSTANTS, _THREE) for averaging in PREDICTED),
+    *(
+        _exponents(averaging, 1.0, (c,), f"{c:g}/t: the exponent")
+        for c in CONSTANTS
+        for averaging in PREDICTED
     ),
-    Claim(
-        "the runs' averages, steps C t^-1/2: mean of t times the risk",
-        "Polyak and Juditsky 1992",
-        _of_runs,
-        0.5,
-        0.15,
+    claim(
+        "last iterate, steps C t^-1/2: t^1/2 E x²/(C/2) at the end, the C farthest off",
+        _BM,
+        _coefficient("last iterate", lambda constant: constant / 4 / HORIZON**0.5),
+        "1 ± 0.01",
     ),
-    Claim(
+    claim(
+        "average, steps C t^-1/2: t E x² at the end, the C farthest off",
+        _PJ,
+        _coefficient("average", lambda _: 0.5 / HORIZON),
+        "1 ± 0.01",
+    ),
+    claim("the runs' averages, steps C t^-1/2: mean of t times the risk", _PJ, mean(_of_runs), "0.5 ± 0.15"),
+    claim(
         "steps 5/t: the last iterate's risk first grows, to at most so many times the start's",
         "Bach and Moulines 2011 for the sentence; 98.5 by hand, after two updates",
-        lambda d: float(d.exact[1, 2, 0].max() / 0.5),
-        98.5,
-        tolerance=1e-6,
+        lambda table: float(_risk(table, 1.0, 5.0, "last iterate")[1].max() / 0.5),
+        "98.5 ± 1e-6",
     ),
-    Claim(
+    claim(
         "steps 5/t: the last iterate's risk over the average's, at the end",
         "derived here: t E x² -> C²/(2C - 1) and 2C/(2C - 1)",
-        lambda d: float(d.exact[1, 2, 0, -1] / d.exact[1, 2, 1, -1]),
-        2.5,
-        tolerance=0.01,
+        lambda table: _end(table, 1.0, 5.0, "last iterate") / _end(table, 1.0, 5.0, "average"),
+        "2.5 ± 0.01",
     ),
-    Claim(
+    claim(
         "averaging rescues a small constant: the average of 0.2/t steps decays like 1/t",
         "a hope; Bach and Moulines 2011 say otherwise",
-        lambda d: d.exponent(1, 0, 1),
-        1.0,
-        tolerance=0.02,
-        expect="refuted",
-        finding="its exponent is that of its last iterate, min(1, 2C) = 0.4",
+        lambda table: _exponent(table, 1.0, 0.2, "average"),
+        "1 ± 0.02",
+        refuted="its exponent is that of its last iterate, min(1, 2C) = 0.4",
     ),
-    Claim("curves whose runs are at odds with the exact risk", "two engines, one law", _disagreements, 0.0),
+    claim("curves whose runs are at odds with the exact risk", "two engines, one law", _disagreements, "0"),
 )

@@ -19,22 +19,22 @@ factor; these two save a factor log κ more.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
-from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian
-from ratelab.problems.problem import exact_risk
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import LogUniform
+from ratelab.theory import moments
 from ratelab.theory.arrays import Array, Integers, record_times
 from ratelab.theory.schedules import Constant, Cosine, InversePower, Linear, Schedule, facts, multipliers
 
@@ -47,60 +47,41 @@ ABOUT = About(
     seconds=(4, 4),
 )
 
-SCHEDULES: tuple[tuple[str, Schedule, float], ...] = (
-    ("constant", Constant(), 0.0),
-    (r"$c/\sqrt{t}$", InversePower(0.5), 0.0),
-    ("linear", Linear(), 1.0),
-    ("cosine", Cosine(), 2.0),
-)
-"""Name, shape, and q: how it ends."""
+SCHEDULES: dict[str, tuple[Schedule, float]] = {
+    "constant": (Constant(), 0.0),
+    r"$c/\sqrt{t}$": (InversePower(0.5), 0.0),
+    "linear": (Linear(), 1.0),
+    "cosine": (Cosine(), 2.0),
+}
+"""Shape, and q: how it ends."""
 
-CONDITION_NUMBERS = tuple(float(kappa) for kappa in np.geomspace(10, 1000, 9))
+KAPPAS = np.geomspace(10, 1000, 9)
 DIM, TARGET, SD = 20, 1e-3, 0.1
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Fewest updates and the lr that needs them, shape (schedules, condition numbers)."""
-
-    updates: Array
-    lrs: Array
-
-    def slope(self, schedule: int) -> float:
-        """Of log updates on log κ."""
-        return _slope(self.updates[schedule])
-
-    def lr_slope(self, schedule: int) -> float:
-        """Of the log of the best lr on log κ."""
-        return _slope(self.lrs[schedule])
-
-
-def _slope(values: Array) -> float:
-    return float(slope_weights(CONDITION_NUMBERS) @ np.log(values))
 
 
 def problem(kappa: float) -> Quadratic:
     """λ_i δ_i² = 1/d in every direction."""
     spectrum = LogUniform(dim=DIM, condition_number=kappa)
-    return Quadratic(
-        spectrum, noise=Gaussian(SD), initial=tuple(((DIM * spectrum.eigenvalues()) ** -0.5).tolist())
-    )
+    start = (DIM * spectrum.eigenvalues()) ** -0.5
+    return Quadratic(spectrum, noise=Gaussian(SD), initial=tuple(start.tolist()))
 
 
 def predicted(q: float) -> Array:
     """The predicted number of updates for every condition number, up to a factor."""
-    sums = [np.sum(problem(kappa).eigenvalues ** (-q / (q + 1))) for kappa in CONDITION_NUMBERS]
-    return np.array(CONDITION_NUMBERS) ** (1 / (q + 1)) * np.array(sums) if q else np.array(CONDITION_NUMBERS)
+    sums = [np.sum(problem(kappa).eigenvalues ** (-q / (q + 1))) for kappa in KAPPAS.tolist()]
+    return np.asarray(KAPPAS ** (1 / (q + 1)) * np.array(sums))
 
 
-def data(full: bool = False, report: Report = quiet) -> Costs:
-    """All schedules at all condition numbers; the full form is the quick one."""
-    found = np.empty((len(SCHEDULES), len(CONDITION_NUMBERS), 2))
-    for done, (i, k) in enumerate(np.ndindex(found.shape[:2])):
-        found[i, k] = fewest(problem(CONDITION_NUMBERS[k]), SCHEDULES[i][1])
-        report(done + 1, len(found) * len(CONDITION_NUMBERS))
-    updates, lrs = np.moveaxis(found, 2, 0)
-    return Costs(updates, lrs)
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per schedule and condition number; one size. The predicted shape goes through the last point."""
+    lines: Lines = []
+    for name, (schedule, q) in SCHEDULES.items():
+        updates, lrs = np.transpose([fewest(problem(kappa), schedule) for kappa in KAPPAS.tolist()])
+        shape = predicted(q) / predicted(q)[-1] * updates[-1]
+        found = {"condition_number": KAPPAS, "updates": updates, "lr": lrs, "shape": shape}
+        lines += lines_of({"schedule": repr(schedule), "name": name}, found)
+        report(len(lines), len(SCHEDULES) * len(KAPPAS))
+    return table_of(lines)
 
 
 def fewest(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
@@ -108,67 +89,56 @@ def fewest(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
     return _along(quadratic, schedule) if facts(schedule).anytime else _bisect(quadratic, schedule)
 
 
-def _risk(quadratic: Quadratic, schedule: Schedule, lrs: Array, records: Integers) -> Array:
+def _excess(quadratic: Quadratic, schedule: Schedule, lrs: Array, records: Integers) -> Array:
+    """The log of the risk over the target, (lrs, K)."""
     s = multipliers(schedule, int(records[-1]))[None]
-    risk = exact_risk(quadratic, s, lrs, [np.ones_like(s)], records)
-    return risk[0, :, 0]
+    risk = moments.exact_risk(quadratic.law, s, lrs, [np.ones_like(s)], records)[0, :, 0]
+    return np.log(risk) - math.log(TARGET)
+
+
+def _best(cost: Callable[[Array], Array]) -> tuple[float, float]:
+    """The least of the costs of lrs, and its lr: on a grid, and on a finer one around the best."""
+    lrs = np.geomspace(1e-3, 10, 30)
+    for _ in range(2):
+        costs = cost(lrs)
+        best = int(costs.argmin())
+        found = float(costs[best]), float(lrs[best])
+        lrs = np.geomspace(lrs[max(best - 1, 0)], lrs[min(best + 1, len(lrs) - 1)], 13)
+    return found
 
 
 def _along(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
     """When each lr's trajectory first meets the target, and the soonest of them."""
-    records = record_times(int(250 * quadratic.constants.L / quadratic.constants.mu), 300)[1:]
-    lrs = np.geomspace(1e-3, 10, 30)
-    for _ in range(2):
-        log_risk = np.log(_risk(quadratic, schedule, lrs, records)) - math.log(TARGET)
-        log_t, met = np.log(records), log_risk <= 0
-        k = np.maximum(met.argmax(axis=1), 1)
-        each = np.arange(len(lrs))
-        before, after = log_risk[each, k - 1], log_risk[each, k]
-        with np.errstate(invalid="ignore"):
-            crossing = log_t[k - 1] + (log_t[k] - log_t[k - 1]) * before / (before - after)
-        crossing = np.where(met.any(axis=1), crossing, np.inf)
-        best = int(crossing.argmin())
-        lrs, result = _around(lrs, best), (math.exp(crossing[best]), float(lrs[best]))
-    return result
+    records = record_times(int(250 / quadratic.eigenvalues.min()), 300)[1:]
+    log_t = np.log(records)
+
+    def meets(excess: Array) -> float:
+        if excess.min() > 0:
+            return math.inf
+        k = max(int(np.argmax(excess <= 0)), 1)
+        return float(np.interp(0, excess[[k, k - 1]], log_t[[k, k - 1]]))
+
+    found, lr = _best(lambda lrs: np.array([*map(meets, _excess(quadratic, schedule, lrs, records))]))
+    return math.exp(found), lr
 
 
 def _bisect(quadratic: Quadratic, schedule: Schedule) -> tuple[float, float]:
     """The T at which the best lr's risk is the target; T changes by a factor, as the risk does."""
 
-    def excess(log_horizon: float) -> float:
-        return math.log(_tuned(quadratic, schedule, round(math.exp(log_horizon)))[0] / TARGET)
+    def tuned(log_horizon: float) -> tuple[float, float]:
+        horizon = np.array([round(math.exp(log_horizon))])
+        return _best(lambda lrs: _excess(quadratic, schedule, lrs, horizon)[:, 0])
 
     high = math.log(100)
-    while excess(high) > 0:
+    while tuned(high)[0] > 0:
         high += 1.0
-    horizon = math.exp(brentq(excess, high - 1.0, high, xtol=2e-3))
-    return horizon, _tuned(quadratic, schedule, round(horizon))[1]
+    found = brentq(lambda log_horizon: tuned(log_horizon)[0], high - 1.0, high, xtol=2e-3)
+    return math.exp(found), tuned(found)[1]
 
 
-def _tuned(quadratic: Quadratic, schedule: Schedule, horizon: int) -> tuple[float, float]:
-    """The least risk after `horizon` updates and its lr."""
-    lrs = np.geomspace(1e-3, 10, 30)
-    for _ in range(2):
-        risk = _risk(quadratic, schedule, lrs, np.array([horizon]))[:, 0]
-        best = int(risk.argmin())
-        lrs, result = _around(lrs, best), (float(risk[best]), float(lrs[best]))
-    return result
-
-
-def _around(lrs: Array, best: int) -> Array:
-    return np.geomspace(lrs[max(best - 1, 0)], lrs[min(best + 1, len(lrs) - 1)], 13)
-
-
-COLUMNS = ("schedule", "name", "condition_number", "updates", "lr", "shape", "slope", "shape_slope")
-
-
-def rows(costs: Costs) -> Iterator[tuple[object, ...]]:
-    """One row per schedule and condition number; the predicted shape goes through the last point."""
-    for i, (name, schedule, q) in enumerate(SCHEDULES):
-        shape = predicted(q) / predicted(q)[-1] * costs.updates[i, -1]
-        slopes = costs.slope(i), _slope(shape)
-        for kappa, *numbers in zip(CONDITION_NUMBERS, costs.updates[i], costs.lrs[i], shape, strict=True):
-            yield repr(schedule), name, kappa, *map(float, numbers), *slopes
+def slope(kappa: Array, values: Array) -> float:
+    """Of log values on log κ."""
+    return float(np.polyfit(np.log(kappa), np.log(values), 1)[0])
 
 
 def draw(table: Table) -> Figure:
@@ -176,47 +146,56 @@ def draw(table: Table) -> Figure:
     figure = new_figure(3.0)
     left, right = figure.subplots(1, 2)
     for (schedule, name), curve in table.groups("schedule", "name"):
-        style = look(schedule).line() | {"marker": look(schedule).marker}
+        face, kappa = look(schedule), curve["condition_number"]
+        style = face.line() | {"marker": face.marker}
         if name == "cosine":  # lies on the line of linear
             style |= {"mfc": "none", "ms": 5.5}
-        kappa, slope, shape_slope = (
-            curve["condition_number"],
-            curve.first("slope"),
-            curve.first("shape_slope"),
-        )
-        left.plot(kappa, curve["shape"], ":", color=look(schedule).colour, lw=0.7)
-        left.plot(
-            kappa, curve["updates"], label=f"{name}: slope {slope:.2f}, predicted {shape_slope:.2f}", **style
-        )
+        measured, shape = slope(kappa, curve["updates"]), slope(kappa, curve["shape"])
+        label = f"{name}: slope {measured:.2f}, predicted {shape:.2f}"
+        left.plot(kappa, curve["shape"], ":", color=face.colour, lw=0.7)
+        left.plot(kappa, curve["updates"], label=label, **style)
         right.plot(kappa, curve["lr"], **style)
     left.plot([], [], ":", color="0.4", lw=0.7, label="predicted shape, through the last point")
     slope_triangle(left, 150, 2e3, 1.0, "$1$", decades=0.5)
     slope_triangle(right, 100, 0.5, 0.5, "$1/2$", decades=0.5)
-    left.set(ylabel="updates to risk $10^{-3}$", xscale="log", yscale="log")
-    right.set(ylabel="best lr, in units of $1/L$", xscale="log", yscale="log")
+    left.set(ylabel="updates to risk $10^{-3}$")
+    right.set(ylabel="best lr, in units of $1/L$")
     for panel in (left, right):
-        panel.set_xlabel(r"condition number $\kappa$")
+        panel.set(xlabel=r"condition number $\kappa$", xscale="log", yscale="log")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-_CAPTION = "derived in the caption"
+def _slope(name: str, y: str, table: Table) -> float:
+    """Of a schedule's updates, or of its lr."""
+    curve = table.where("name", name)
+    return slope(curve["condition_number"], curve[y])
 
 
-def _claim(i: int) -> Claim[Costs]:
-    sentence = f"{type(SCHEDULES[i][1]).__name__}: slope of log updates on log condition number"
-    return Claim(sentence, _CAPTION, lambda d: d.slope(i), _slope(predicted(SCHEDULES[i][2])), 0.04)
+def _saved(table: Table) -> float:
+    """Updates of c/√t over those of a constant step, at the largest condition number."""
+    root, constant = (table.where("name", name)["updates"][-1] for name in (ROOT, CONSTANT))
+    return float(root / constant)
 
 
-CLAIMS: tuple[Claim[Costs], ...] = (
-    *(_claim(i) for i in range(len(SCHEDULES))),
-    Claim(
-        "c/sqrt(t) against constant at condition number 1000: ratio of updates",
-        _CAPTION,
-        lambda d: float(d.updates[1, -1] / d.updates[0, -1]),
-        0.5,
-        tolerance=0.05,
+CONSTANT, ROOT, *_ = SCHEDULES
+_HERE = "derived in the caption"
+CLAIMS = (
+    *(
+        claim(
+            f"{type(schedule).__name__}: slope of log updates on log condition number",
+            _HERE,
+            partial(_slope, name, "updates"),
+            f"{slope(KAPPAS, predicted(q)):.6g} ± 0.04",
+        )
+        for name, (schedule, q) in SCHEDULES.items()
     ),
-    Claim("the best constant step: slope of its log", _CAPTION, lambda d: d.lr_slope(0), 0.0, 0.04),
-    Claim("the best c of c/sqrt(t): slope of its log", _CAPTION, lambda d: d.lr_slope(1), 0.5, 0.04),
+    claim(
+        "c/sqrt(t) against constant at condition number 1000: ratio of updates",
+        _HERE,
+        _saved,
+        "0.5 ± 0.05",
+    ),
+    claim("the best constant step: slope of its log", _HERE, partial(_slope, CONSTANT, "lr"), "0 ± 0.04"),
+    claim("the best c of c/sqrt(t): slope of its log", _HERE, partial(_slope, ROOT, "lr"), "0.5 ± 0.04"),
 )

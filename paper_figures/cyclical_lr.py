@@ -20,27 +20,30 @@ of the largest that converges, it is 35 times smaller.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
+from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
-from ratelab.paper_figures.house.style import looks, new_figure, ordered
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import claim
+from ratelab.paper_figures.house.exact import last_risk
+from ratelab.paper_figures.house.style import looks_of, new_figure, ordered
+from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems.noise import NoNoise
-from ratelab.problems.problem import Problem, critical_lr, exact_risk
+from ratelab.problems.problem import Problem, critical_lr
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.regression import StreamingLeastSquares
 from ratelab.problems.spectra import LogUniform
-from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.combine import Product, Scaled, Then
 from ratelab.theory.cycles import Triangular
 from ratelab.theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ABOUT = About(
     title="Cyclical learning rates and the range test",
@@ -57,19 +60,19 @@ LIMIT = critical_lr(PROBLEM)
 CYCLE, BASE, GAMMA = 4000, 1 / 6, 0.99994
 UPDATES, LONG = 24_000, 70_000
 
-POLICIES: tuple[tuple[str, Schedule], ...] = (
-    ("fixed at base lr", Scaled(Constant(), BASE)),
-    ("triangular", Triangular(CYCLE, low=BASE)),
-    ("triangular2", Triangular(CYCLE, low=BASE, decay=0.5)),
-    ("exp range", Product(Triangular(CYCLE, low=BASE), Exponential(GAMMA))),
-    ("decay in a cycle, then base lr", Then(Linear(final=BASE), Scaled(Constant(), BASE), at=CYCLE)),
-    ("linear decay to 0", Linear()),
-)
-FIXED, TRIANGULAR, HALVED, RANGE, DECAY, LINEAR = range(6)
+POLICIES: dict[str, Schedule] = {
+    "fixed at base lr": Scaled(Constant(), BASE),
+    "triangular": Triangular(CYCLE, low=BASE),
+    "triangular2": Triangular(CYCLE, low=BASE, decay=0.5),
+    "exp range": Product(Triangular(CYCLE, low=BASE), Exponential(GAMMA)),
+    "decay in a cycle, then base lr": Then(Linear(final=BASE), Scaled(Constant(), BASE), at=CYCLE),
+    "linear decay to 0": Linear(),
+}
+FIXED, TRIANGULAR, HALVED, RANGE, DECAY, LINEAR = POLICIES
 FRAMEWORK = Triangular(CYCLE, low=BASE, gamma=GAMMA)
 
 TESTS = (1000, 4000, 16_000)
-NOISELESS, TOP, POINTS = 500, 2.4, 500
+NOISELESS, POINTS = 500, 500
 TIMES = np.arange(200, LONG + 1, 200)
 SHOWN = np.arange(0, UPDATES, 100)
 MAXIMA = np.geomspace(0.005, 1.0, 60)
@@ -77,180 +80,133 @@ SEEN = 1e3
 """Risks beyond are not drawn."""
 
 
-@dataclass(frozen=True)
-class Cycles:
-    """Rates over max_lr, exact risks; lrs over LIMIT, or over 2/L where there is no noise.
-
-    rates: (POLICIES, SHOWN), and of a framework's exp_range; tests: along range tests, (TESTS, POINTS)
-    turns, backs: where the risk of a test turns and where it is back at its start, (TESTS,)
-    noiseless: the same without noise, (POINTS,); noiseless_best: the best constant lr, without noise
-    along: (POLICIES, TIMES), with max_lr where the test of 4000 updates turns; NaN beyond 24,000 for linear
-    sweep: after 24,000 updates, (POLICIES, MAXIMA)
-    lag: from the third end of a cycle to the least risk, over the cycle, for triangular and triangular2
-    """
-
-    rates: Array
-    framework: Array
-    tests: Array
-    turns: Array
-    backs: Array
-    noiseless: Array
-    noiseless_best: float
-    along: Array
-    sweep: Array
-    lag: Array
-
-    def after(self, policy: int, updates: int) -> float:
-        """The risk after so many updates."""
-        return float(self.along[policy, np.searchsorted(TIMES, updates)])
-
-
-def _tested(top: float = 2.0) -> Array:
-    return np.arange(1, POINTS + 1) / POINTS * top
-
-
-def _back(risk: Array, lrs: Array, start: float) -> float:
-    late = (risk > start) & (np.arange(len(risk)) > risk.argmin())
-    return float(lrs[late.argmax()]) if late.any() else math.inf
-
-
-def _risk(problem: Problem, multipliers: Array, lrs: Array, records: Integers) -> Array:
-    """(lrs, records)."""
-    s = np.ascontiguousarray(multipliers)[None]
-    risk = exact_risk(problem, s, lrs, [np.ones_like(s)], records)
-    return np.asarray(risk[0, :, 0])
-
-
-def _range_test(problem: Problem, limit: float, updates: int, top: float) -> Array:
-    """The risk at POINTS of an lr that grows linearly up to `top` times the limit."""
-    records = np.arange(1, POINTS + 1) * updates // POINTS
-    return np.asarray(
-        _risk(problem, np.arange(1, updates + 1) / updates, np.array([top * limit]), records)[0]
-    )
-
-
-def _horizon(policy: int) -> int:
-    return UPDATES if policy == LINEAR else LONG
-
-
-def _lag(policy: int, lr: float) -> float:
-    around = np.arange(2 * CYCLE + CYCLE // 2, 3 * CYCLE + CYCLE // 2)
-    risk = _risk(PROBLEM, multipliers(POLICIES[policy][1], LONG), np.array([lr]), around)[0]
-    return float((around[risk.argmin()] - 3 * CYCLE) / CYCLE)
-
-
-def data(full: bool = False, report: Report = quiet) -> Cycles:
-    """All of it; the full form is the quick one."""
-    tests = np.array([_range_test(PROBLEM, LIMIT, updates, 2.0) for updates in TESTS])
-    turns = _tested()[tests.argmin(axis=1)]
-    max_lr = float(turns[1] * LIMIT)
-    along, sweep = np.full((len(POLICIES), len(TIMES)), np.nan), np.empty((len(POLICIES), len(MAXIMA)))
-    for i, (_, schedule) in enumerate(POLICIES):
-        records = TIMES[_horizon(i) >= TIMES]
-        steps = multipliers(schedule, _horizon(i))
-        along[i, : len(records)] = _risk(PROBLEM, steps, np.array([max_lr]), records)[0]
-        sweep[i] = _risk(PROBLEM, steps[:UPDATES], MAXIMA * LIMIT, np.array([UPDATES]))[:, 0]
-        report(i + 1, len(POLICIES))
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per point of a range test, and per policy and time or max_lr; lrs in units of the largest stable
+    one, 2/L where there is no noise. The full form is the quick one."""
+    found: list[dict[str, object]] = []
+    for updates in TESTS:
+        labels = {"panel": "range test", "name": f"range test of {updates}", "updates": updates}
+        found += range_test(labels, PROBLEM, LIMIT, updates, 2.0)
+    max_lr = turn(table_of(found), 4000)
+    for k, name in enumerate(POLICIES):
+        found += policy(name, max_lr)
+        report(k + 1, len(POLICIES))
+    labels = {"panel": "framework", "name": RANGE, "schedule": repr(FRAMEWORK)}
+    found += lines_of(labels, {"updates": SHOWN, "rate": multipliers(FRAMEWORK, UPDATES)[SHOWN]})
     quadratic, lrs = Quadratic(SPECTRUM, noise=NoNoise()), np.linspace(0.01, 1, 100)
-    constant = _risk(quadratic, np.ones(NOISELESS), 2 * lrs, np.array([NOISELESS]))[:, 0]
-    return Cycles(
-        rates=np.array([multipliers(schedule, UPDATES)[SHOWN] for _, schedule in POLICIES]),
-        framework=multipliers(FRAMEWORK, UPDATES)[SHOWN],
-        tests=tests,
-        turns=turns,
-        backs=np.array([_back(risk, _tested(), PROBLEM.constants.start_risk) for risk in tests]),
-        noiseless=_range_test(quadratic, 2.0, NOISELESS, TOP),
-        noiseless_best=float(lrs[constant.argmin()]),
-        along=along,
-        sweep=sweep,
-        lag=np.array([_lag(policy, max_lr) for policy in (TRIANGULAR, HALVED)]),
-    )
+    labels = {"panel": "noiseless test", "name": "range test without noise", "updates": NOISELESS}
+    found += range_test(labels, quadratic, 2.0, NOISELESS, 2.4)
+    risk = last_risk(quadratic, np.ones(NOISELESS), 2 * lrs, np.array([NOISELESS]))[:, 0]
+    labels = {"panel": "noiseless constant", "schedule": repr(Constant()), "updates": NOISELESS}
+    return table_of([*found, *lines_of(labels, {"lr": lrs, "risk": risk})])
 
 
-AXES = ("updates", "lr")
-COLUMNS = ("panel", "name", "schedule", *AXES, "rate", "risk")
+def range_test(
+    labels: Mapping[str, object], problem: Problem, limit: float, updates: int, top: float
+) -> Lines:
+    """The risk at POINTS of an lr that grows linearly up to `top` times the limit, as far as it is seen."""
+    points = np.arange(1, POINTS + 1)
+    rise = np.arange(1, updates + 1) / updates
+    risk = last_risk(problem, rise, np.array([top * limit]), points * updates // POINTS)[0]
+    return lines_of(labels, {"lr": (points / POINTS * top)[risk < SEEN], "risk": risk[risk < SEEN]})
 
 
-def rows(d: Cycles) -> Iterator[tuple[object, ...]]:
-    """One row per point of each of the four panels; lrs in units of the stability limit."""
-    empty = math.nan
-    for i, (name, schedule) in enumerate(POLICIES):
-        label = name, repr(schedule)
-        for t, rate in zip(SHOWN.tolist(), d.rates[i].tolist(), strict=True):
-            yield "policy", *label, float(t), empty, rate, empty
-        for t, risk in zip(TIMES.tolist(), d.along[i].tolist(), strict=True):
-            if t <= _horizon(i):
-                yield "along", *label, float(t), float(d.turns[1]), empty, risk
-        for lr, risk in zip(MAXIMA.tolist(), d.sweep[i].tolist(), strict=True):
-            if risk < SEEN:
-                yield "sweep", *label, float(UPDATES), lr, empty, risk
-    for t, rate in zip(SHOWN.tolist(), d.framework.tolist(), strict=True):
-        yield "framework", "exp range", repr(FRAMEWORK), float(t), empty, rate, empty
-    for updates, curve in zip(TESTS, d.tests, strict=True):
-        for lr, risk in zip(_tested().tolist(), curve.tolist(), strict=True):
-            if risk < SEEN:
-                yield "range test", f"range test of {updates}", "linear rise", float(updates), lr, empty, risk
-    for lr, risk in zip(_tested(TOP).tolist(), d.noiseless.tolist(), strict=True):
-        if risk < SEEN:
-            yield (
-                "noiseless test",
-                "range test without noise",
-                "linear rise",
-                float(NOISELESS),
-                lr,
-                empty,
-                risk,
-            )
+def policy(name: str, max_lr: float) -> Iterator[dict[str, object]]:
+    """The rates of a policy, the risk along it with `max_lr` and after 24,000 updates with all others, and
+    when it is least around the third end of a cycle."""
+    steps = multipliers(POLICIES[name], UPDATES if name == LINEAR else LONG)
+    label, lr = {"name": name, "schedule": repr(POLICIES[name])}, np.array([max_lr * LIMIT])
+    yield from lines_of({"panel": "policy", **label}, {"updates": SHOWN, "rate": steps[SHOWN]})
+    records = TIMES[len(steps) >= TIMES]
+    risk = last_risk(PROBLEM, steps, lr, records)[0]
+    yield from lines_of({"panel": "along", **label, "lr": max_lr}, {"updates": records, "risk": risk})
+    risk = last_risk(PROBLEM, steps[:UPDATES], MAXIMA * LIMIT, np.array([UPDATES]))[:, 0]
+    seen = {"lr": MAXIMA[risk < SEEN], "risk": risk[risk < SEEN]}
+    yield from lines_of({"panel": "sweep", **label, "updates": UPDATES}, seen)
+    if name in (TRIANGULAR, HALVED):
+        around = 3 * CYCLE + np.arange(-CYCLE // 2, CYCLE // 2)
+        risk = last_risk(PROBLEM, steps, lr, around)[0]
+        least = {"updates": around[risk.argmin()], "risk": risk.min()}
+        yield {"panel": "least", **label, "lr": max_lr, **least}
+
+
+def rows(table: Table, panel: str, name: str) -> Table:
+    """Those of one curve."""
+    return table.where("panel", panel).where("name", name)
 
 
 def draw(table: Table) -> Figure:
     """Policies, range tests, risk along the run, risk against max_lr."""
     figure = new_figure(4.4)
-    axes = figure.subplots(2, 2)
-    policies = table.where("panel", "policy")
-    texts = [curve.first("schedule") for _, curve in policies.groups("name")]
-    styles = {n: own.line() for n, own in zip(policies.values("name"), looks(texts), strict=True)}
-    for name, curve in policies.groups("name"):
-        axes[0, 0].plot(curve["updates"], curve["rate"], label=name, **styles[name])
-    framework = table.where("panel", "framework")
-    thin = styles["exp range"] | {"lw": 0.5}
-    axes[0, 0].plot(framework["updates"], framework["rate"], label="exp range in frameworks", **thin)
-    _draw_tests(axes[0, 1], table)
-    for name, curve in table.where("panel", "along").groups("name"):
-        axes[1, 0].plot(curve["updates"], curve["risk"], **styles[name])
-    for name, curve in table.where("panel", "sweep").groups("name"):
-        axes[1, 1].plot(curve["lr"], curve["risk"], **styles[name])
-    axes[1, 1].axvline(table.where("panel", "along").first("lr"), color="0.6", lw=0.8)
-    axes[0, 0].set(xlabel="updates", ylabel="rate over max lr", xticks=(0, 8000, 16000, 24000))
-    axes[1, 0].set(xlabel="updates", ylabel="risk", yscale="log", ylim=(1e-5, 5e-3), xlim=(0, 72000))
-    axes[1, 1].set(xlabel="max lr over the limit", ylabel="risk after 24,000", xscale="log", yscale="log")
-    axes[1, 1].set(ylim=(1e-5, 1e-2))
+    (rates, tests), (runs, sweeps) = figure.subplots(2, 2)
+    faces = looks_of(table.where("panel", "policy"))
+    for name, face in faces.items():
+        rate, risk, sweep = (rows(table, panel, name) for panel in ("policy", "along", "sweep"))
+        rates.plot(rate["updates"], rate["rate"], label=name, **face.line())
+        runs.plot(risk["updates"], risk["risk"], **face.line())
+        sweeps.plot(sweep["lr"], sweep["risk"], **face.line())
+    framework, thin = table.where("panel", "framework"), faces["exp range"].line() | {"lw": 0.5}
+    rates.plot(framework["updates"], framework["rate"], label="exp range in frameworks", **thin)
+    draw_tests(tests, table)
+    sweeps.axvline(table.where("panel", "along").first("lr"), color="0.6", lw=0.8)
+    rates.set(xlabel="updates", ylabel="rate over max lr", xticks=(0, 8000, 16000, 24000))
+    runs.set(xlabel="updates", ylabel="risk", yscale="log", ylim=(1e-5, 5e-3), xlim=(0, 72000))
+    sweeps.set(xlabel="max lr over the limit", ylabel="risk after 24,000", xscale="log", yscale="log")
+    sweeps.set(ylim=(1e-5, 1e-2))
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
-def _draw_tests(panel: Axes, table: Table) -> None:
+def draw_tests(panel: "Axes", table: Table) -> None:
     """Range tests, the limit, and where each turns."""
     tests = list(table.where("panel", "range test").groups("name"))
-    for (name, curve), own in zip(tests, ordered(len(tests)), strict=True):
-        best = int(curve["risk"].argmin())
-        panel.plot(curve["lr"], curve["risk"], label=name, **own.line())
-        panel.plot(curve["lr"][best], curve["risk"][best], own.marker, color=own.colour)
+    for (name, curve), face in zip(tests, ordered(len(tests)), strict=True):
+        lowest = int(curve["risk"].argmin())
+        panel.plot(curve["lr"], curve["risk"], label=name, **face.line())
+        panel.plot(curve["lr"][lowest], curve["risk"][lowest], face.marker, color=face.colour)
     curve = table.where("panel", "noiseless test")
     panel.plot(curve["lr"], curve["risk"], "-.", color="0.6", label=curve.first("name"))
     panel.axvline(1.0, color="0.6", lw=0.8)
     panel.set(xlabel="lr over the limit", ylabel="risk", yscale="log", xlim=(0, 2.4), ylim=(1e-6, 1e2))
 
 
-def _printed(updates: Array) -> Array:
-    """The triangular policy as Smith prints it, in units of max_lr."""
-    step = CYCLE / 2
-    cycle = np.floor(1 + updates / (2 * step))
-    x = np.abs(updates / step - 2 * cycle + 1)
-    return np.asarray(BASE + (1 - BASE) * np.maximum(0, 1 - x))
+def least(curve: Table) -> float:
+    """The lr of the least risk."""
+    return float(curve["lr"][curve["risk"].argmin()])
 
 
-def _level_reached() -> float:
+def turn(table: Table, updates: int) -> float:
+    """Where the risk of a range test turns."""
+    return least(table.where("panel", "range test").where("updates", updates))
+
+
+def back(curve: Table) -> float:
+    """The lr at which a range test is back at its start."""
+    late = curve["lr"][(curve["risk"] > PROBLEM.constants.start_risk) & (curve["lr"] > least(curve))]
+    return float(min(late, default=math.inf))
+
+
+def at(table: Table, panel: str, name: str, updates: int) -> float:
+    """The rate of a policy, or the risk along it, after so many updates."""
+    found = rows(table, panel, name).where("updates", updates)
+    return float(found.first("risk" if panel == "along" else "rate"))
+
+
+def ratio(name: str, updates: int, other: str, others: int) -> Measure:
+    """Of the risks along two policies."""
+    return lambda table: at(table, "along", name, updates) / at(table, "along", other, others)
+
+
+def distance(table: Table) -> float:
+    """The largest distance of triangular from the policy as Smith prints it, in units of max_lr."""
+    curve, step = rows(table, "policy", TRIANGULAR), CYCLE / 2
+    cycle = np.floor(1 + curve["updates"] / (2 * step))
+    x = np.abs(curve["updates"] / step - 2 * cycle + 1)
+    printed = BASE + (1 - BASE) * np.maximum(0, 1 - x)
+    return float(np.max(np.abs(curve["rate"] - printed)))
+
+
+def level_reached() -> float:
     """The lr whose constant steps end with the risk of the start: σ² k/(1 − k) = 2 f(x_0)."""
     lam = SPECTRUM.eigenvalues()
 
@@ -261,141 +217,118 @@ def _level_reached() -> float:
     return float(brentq(excess, 0.1, 0.9999))
 
 
-def _best(d: Cycles, policy: int) -> float:
-    return float(MAXIMA[d.sweep[policy].argmin()])
+def overshoot() -> float:
+    """z (log z − 1) = 1, z = ηL − 1."""
+    return (1 + float(brentq(lambda z: z * (math.log(z) - 1) - 1, 3, 4))) / 2
 
 
-def _halving(d: Cycles) -> float:
-    first, second = d.rates[HALVED, np.searchsorted(SHOWN, (CYCLE // 2, 3 * CYCLE // 2))]
-    return float((second - BASE) / (first - BASE))
-
-
-def _as_good(d: Cycles) -> float:
+def as_good(table: Table) -> float:
     """After how many updates the fixed base_lr has what triangular2 has after 24,000, over 24,000."""
-    met = d.along[FIXED] <= d.after(HALVED, UPDATES)
-    return float(TIMES[met.argmax()] / UPDATES) if met.any() else math.inf
+    fixed = rows(table, "along", FIXED)
+    met = fixed["updates"][fixed["risk"] <= at(table, "along", HALVED, UPDATES)]
+    return float(min(met, default=math.inf)) / UPDATES
 
 
-_SMITH = "Smith 2017"
+SMITH = "Smith 2017"
+RATIO = f"{SMITH}, section 3.3, after Bengio 2012"
+FACTOR = "the best lr is within a factor of two of the largest that converges: their ratio, {}"
 
-CLAIMS: tuple[Claim[Cycles], ...] = (
-    Claim(
+CLAIMS = (
+    claim(
         "triangular is Smith's code: the largest distance over max_lr",
-        f"{_SMITH}, section 3.1",
-        lambda d: float(np.max(np.abs(d.rates[TRIANGULAR] - _printed(SHOWN.astype(float))))),
-        0.0,
-        tolerance=1e-12,
+        f"{SMITH}, section 3.1",
+        distance,
+        "0 ± 1e-12",
     ),
-    Claim(
+    claim(
         "triangular2 cuts the difference of the bounds in half after each cycle: second over first",
-        f"{_SMITH}, section 3.1",
-        _halving,
-        0.5,
-        tolerance=1e-9,
+        f"{SMITH}, section 3.1",
+        lambda d: (at(d, "policy", HALVED, 6000) - BASE) / (at(d, "policy", HALVED, 2000) - BASE),
+        "0.5 ± 1e-9",
     ),
-    Claim(
+    claim(
         "in exp_range each boundary declines by gamma^iteration: a framework's base_lr after 20,000",
-        f"{_SMITH}, section 3.1; torch's CyclicLR",
-        lambda d: float(d.framework[np.searchsorted(SHOWN, 20_000)] / d.framework[0]),
-        GAMMA**20_000,
-        tolerance=0.01,
-        expect="refuted",
-        finding="as implemented only the difference of the bounds declines, base_lr stays",
+        f"{SMITH}, section 3.1; torch's CyclicLR",
+        lambda d: at(d, "framework", RANGE, 20_000) / at(d, "framework", RANGE, 0),
+        f"{GAMMA**20_000} ± 0.01",
+        refuted="as implemented only the difference of the bounds declines, base_lr stays",
     ),
-    Claim(
+    claim(
         "the range test tells max_lr: where a test of 16,000 updates turns over where one of 1000 does",
-        f"{_SMITH}, section 3.3: where the accuracy starts to fall",
-        lambda d: float(d.turns[2] / d.turns[0]),
-        1.0,
-        tolerance=0.1,
-        expect="refuted",
-        finding="with noise the reading is halved in a test of 16 times the length",
+        f"{SMITH}, section 3.3: where the accuracy starts to fall",
+        lambda d: turn(d, 16_000) / turn(d, 1000),
+        "1 ± 0.1",
+        refuted="with noise the reading is halved in a test of 16 times the length",
     ),
-    Claim(
+    claim(
         "a test of 16,000 updates is back at its start where constant steps end there: lr over the limit",
         "σ² k/(1 - k) = 2 f(x_0), derived here",
-        lambda d: float(d.backs[2]),
-        _level_reached(),
-        tolerance=0.02,
+        lambda d: back(d.where("panel", "range test").where("updates", 16_000)),
+        f"{level_reached()} ± 0.02",
     ),
-    Claim(
+    claim(
         "without noise the range test overshoots: lr over 2/L at which it is back at its start",
         "z (log z - 1) = 1, z = ηL - 1, derived here",
-        lambda d: _back(d.noiseless, _tested(TOP), PROBLEM.constants.start_risk),
-        (1 + float(brentq(lambda z: z * (math.log(z) - 1) - 1, 3, 4))) / 2,
-        tolerance=0.02,
+        lambda d: back(d.where("panel", "noiseless test")),
+        f"{overshoot()} ± 0.02",
     ),
-    Claim(
-        "the best lr is within a factor of two of the largest that converges: their ratio, without noise",
-        f"{_SMITH}, section 3.3, after Bengio 2012",
-        lambda d: d.noiseless_best,
-        0.5,
-        relation="at_least",
+    claim(
+        FACTOR.format("without noise"),
+        RATIO,
+        lambda d: least(d.where("panel", "noiseless constant")),
+        "at least 0.5",
     ),
-    Claim(
-        "the best lr is within a factor of two of the largest that converges: their ratio, with noise",
-        f"{_SMITH}, section 3.3, after Bengio 2012",
-        lambda d: BASE * _best(d, FIXED),
-        0.5,
-        relation="at_least",
-        expect="refuted",
-        finding="for 24,000 updates the best constant step is 35 times smaller than the largest",
+    claim(
+        FACTOR.format("with noise"),
+        RATIO,
+        lambda d: BASE * least(rows(d, "sweep", FIXED)),
+        "at least 0.5",
+        refuted="for 24,000 updates the best constant step is 35 times smaller than the largest",
     ),
-    Claim(
+    claim(
         "max_lr where the test turns is a good choice: best max_lr of triangular over it",
-        f"{_SMITH}, section 3.3; within a factor of two",
-        lambda d: _best(d, TRIANGULAR) / float(d.turns[1]),
-        0.5,
-        relation="at_least",
-        expect="refuted",
-        finding="the best max_lr for six cycles is a quarter of it",
+        f"{SMITH}, section 3.3; within a factor of two",
+        lambda d: least(rows(d, "sweep", TRIANGULAR)) / turn(d, 4000),
+        "at least 0.5",
+        refuted="the best max_lr for six cycles is a quarter of it",
     ),
-    Claim(
+    claim(
         "it is best to stop at the end of a cycle: how much later the risk is least, in cycles, at most",
-        f"{_SMITH}, section 3.2",
-        lambda d: float(d.lag.max()),
-        0.0,
-        tolerance=0.02,
+        f"{SMITH}, section 3.2",
+        lambda d: float(d.where("panel", "least")["updates"].max()) / CYCLE - 3,
+        "0 ± 0.02",
     ),
-    Claim(
+    claim(
         "fewer iterations: updates that the fixed base_lr needs for what triangular2 has after 24,000",
-        f"{_SMITH}, abstract; in units of 24,000",
-        _as_good,
-        1.2,
-        relation="at_least",
+        f"{SMITH}, abstract; in units of 24,000",
+        as_good,
+        "at least 1.2",
     ),
-    Claim(
+    claim(
         "after 25,000 iterations triangular2 has what fixed has after 70,000: ratio of the risks",
-        f"{_SMITH}, table 1: 81.4 % both",
-        lambda d: d.after(HALVED, UPDATES) / d.after(FIXED, LONG),
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="it has what the fixed base_lr has after 40,600, and is 4 % above that after 70,000",
+        f"{SMITH}, table 1: 81.4 % both",
+        ratio(HALVED, UPDATES, FIXED, LONG),
+        "at most 1",
+        refuted="it has what the fixed base_lr has after 40,600, and is 4 % above that after 70,000",
     ),
-    Claim(
+    claim(
         "a decay within one cycle, base_lr from then on, ends as far above triangular2: ratio of the risks",
-        f"{_SMITH}, table 1: errors of 21.5 against 18.6 %",
-        lambda d: d.after(DECAY, UPDATES) / d.after(HALVED, UPDATES),
-        21.5 / 18.6,
-        relation="at_least",
-        expect="refuted",
-        finding="it does end above, by 3 % only",
+        f"{SMITH}, table 1: errors of 21.5 against 18.6 %",
+        ratio(DECAY, UPDATES, HALVED, UPDATES),
+        f"at least {21.5 / 18.6}",
+        refuted="it does end above, by 3 % only",
     ),
-    Claim(
+    claim(
         "both increasing and decreasing are essential: risk of linear decay to 0 over that of triangular2",
-        f"{_SMITH}, section 4.1.1",
-        lambda d: d.after(LINEAR, UPDATES) / d.after(HALVED, UPDATES),
-        1.0,
-        relation="at_least",
-        expect="refuted",
-        finding="a linear decay from the same max_lr, which never rises, ends six times lower",
+        f"{SMITH}, section 4.1.1",
+        ratio(LINEAR, UPDATES, HALVED, UPDATES),
+        "at least 1",
+        refuted="a linear decay from the same max_lr, which never rises, ends six times lower",
     ),
-    Claim(
+    claim(
         "triangular ends above the fixed base_lr in the long run: ratio after 68,000 updates",
         "derived here: its ends have the noise of larger steps; by a tenth or more",
-        lambda d: d.after(TRIANGULAR, 68_000) / d.after(FIXED, 68_000),
-        1.1,
-        relation="at_least",
+        ratio(TRIANGULAR, 68_000, FIXED, 68_000),
+        "at least 1.1",
     ),
 )

@@ -12,19 +12,19 @@ on quadratics with condition number κ = L/μ; dots are runs, lines are log 10�
 T ∝ κ, and the step 1/L, whose factor is 1 − 1/κ, twice as many as the best one.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import Look, new_figure, ordered, slope_triangle
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ ABOUT = About(
     seconds=(0.2, 0.2),
 )
 
-LINE = np.array([0.05, 0.2, 1.1])
-"""Learning rates on f = x²."""
-
 PLANE = np.array([2.0, 4.0])
 """Hessian of f = x₁² + 2x₂²."""
 
@@ -49,26 +46,10 @@ GRID = np.arange(0.02, 0.605, 0.02)
 KAPPAS = np.geomspace(2.0, 1000.0, 10)
 NEAR = 1e-6
 
-
-@dataclass(frozen=True)
-class Descents:
-    """What was run: paths, contraction factors, and how long it takes.
-
-    line (3, 11): x for every η of `LINE`;  plane (2, 21, 2): the book's path, and that of the best step
-    factors (n,): the contraction of one update on the plane for every η of `GRID`
-    best_steps, best_factors (m,): the least contraction over η for every κ of `KAPPAS`, where L = 1
-    updates (2, m): until the distance is `NEAR` of what it was, with the step 2/(L + μ) and with 1/L
-    """
-
-    line: Array
-    plane: Array
-    factors: Array
-    best_steps: Array
-    best_factors: Array
-    updates: Array
+Lines = Iterator[dict[str, object]]
 
 
-def descend(hessian: Array, eta: Array | float, start: Array, updates: int) -> Array:
+def descend(hessian: Array, eta: float, start: Array, updates: int) -> Array:
     """x_0 … x_T along the first axis, for diagonal Hessians: x ← x − η λ x."""
     path = [start]
     for _ in range(updates):
@@ -82,63 +63,62 @@ def contraction(hessian: Array, eta: float, updates: int = 20) -> float:
     return float(np.abs(end).max() ** (1 / updates))
 
 
-def waits(steps: Array) -> Array:
-    """Updates until both components are below `NEAR`, for every step (2, m) at the condition numbers."""
-    hessian = np.stack([np.ones_like(KAPPAS), 1 / KAPPAS], axis=-1)
-    x = np.ones((*steps.shape, 2))
-    count = np.zeros(steps.shape)
-    while np.any(far := np.abs(x).max(axis=-1) > NEAR):
-        x -= steps[..., None] * (hessian * x)
-        count += far
-    return count
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """`value` is f on a path, a step, a factor, or a number of updates; the full form is the quick one."""
+    return table_of([*paths(), *factors(), *least_factors(), *updates()])
 
 
-def data(full: bool = False, report: Report = quiet) -> Descents:
-    """Everything; the full form is the quick one."""
-    line = descend(np.full(3, 2.0), LINE, np.full(3, 10.0), 10).T
-    start = np.array([-5.0, -2.0])
-    plane = np.stack([descend(PLANE, eta, start, 20) for eta in (0.1, 2 / PLANE.sum())])
-    factors = np.array([contraction(PLANE, eta) for eta in GRID])
-    least = [
-        minimize_scalar(
+def paths() -> Lines:
+    """On f = x², and on f = x₁² + 2x₂² with the book's η and the best one; f as run, and by (1 − ηλ)^k."""
+    line = [("line", f"{eta:g}", eta, np.array([2.0]), np.array([10.0]), 10) for eta in (0.05, 0.2, 1.1)]
+    steps = (("0.1", 0.1), ("2/(L + mu)", 1 / 3))
+    plane = [("plane", step, eta, PLANE, np.array([-5.0, -2.0]), 20) for step, eta in steps]
+    for what, step, eta, hessian, start, updates in line + plane:
+        path, k = descend(hessian, eta, start, updates), np.arange(updates + 1)
+        powers = (1 - eta * hessian) ** k[:, None] * start
+        f = {"value": 0.5 * path**2 @ hessian, "predicted": 0.5 * powers**2 @ hessian}
+        place = dict(zip(("x1", "x2"), path.T, strict=False))
+        yield from lines_of({"what": what, "step": step, "eta": eta}, {"update": k} | place | f)
+
+
+def factors() -> Lines:
+    """The contraction of one update on the plane for every η of `GRID`."""
+    etas = np.sort(np.append(GRID, 1 / 3))  # the line has its corner at 1/3
+    measured = [contraction(PLANE, eta) if eta in GRID else np.nan for eta in etas]
+    predicted = np.abs(1 - etas[:, None] * PLANE).max(axis=1)
+    head = {"what": "factor", "condition_number": 2.0}
+    yield from lines_of(head, {"eta": etas, "value": measured, "predicted": predicted})
+
+
+def least_factors() -> Lines:
+    """The least contraction over η for every κ, and its η, where L = 1."""
+    for kappa in KAPPAS:
+        found = minimize_scalar(
             lambda eta, kappa=kappa: contraction(np.array([1.0, 1 / kappa]), eta),
             bounds=(0.5, 2.5),
             method="bounded",
             options={"xatol": 1e-10},
         )
-        for kappa in KAPPAS
-    ]
-    best = np.array([found.x for found in least])
-    updates = waits(np.stack([2 / (1 + 1 / KAPPAS), np.ones_like(KAPPAS)]))
-    return Descents(line, plane, factors, best, np.array([found.fun for found in least]), updates)
+        head = {"condition_number": kappa}
+        yield {"what": "best step", "value": found.x, "predicted": 2 / (1 + 1 / kappa)} | head
+        yield {"what": "best factor", "value": found.fun, "predicted": (kappa - 1) / (kappa + 1)} | head
 
 
-def best_factor(kappa: Array) -> Array:
-    """(κ − 1)/(κ + 1), of the step 2/(L + μ)."""
-    return (kappa - 1) / (kappa + 1)
+def updates() -> Lines:
+    """Until the distance is `NEAR` of what it was, where L = 1."""
+    for name, steps in (("2/(L + mu)", 2 / (1 + 1 / KAPPAS)), ("1/L", np.ones_like(KAPPAS))):
+        found = {"value": waits(steps), "predicted": np.log(NEAR) / np.log(1 - steps / KAPPAS)}
+        yield from lines_of({"what": "updates", "step": name}, {"condition_number": KAPPAS} | found)
 
 
-COLUMNS = ("what", "step", "eta", "update", "x1", "x2", "condition_number", "value", "predicted")
-
-
-def rows(d: Descents) -> Iterator[tuple[object, ...]]:
-    """`value` is f on a path, a factor, or a number of updates."""
-    none = float("nan")
-    for eta, path in zip(LINE.tolist(), d.line, strict=True):
-        for k, x in enumerate(path.tolist()):
-            yield "line", f"{eta:g}", eta, k, x, none, none, x**2, (1 - 2 * eta) ** (2 * k) * 100
-    for name, eta, path in zip(("0.1", "2/(L + mu)"), (0.1, 1 / 3), d.plane, strict=True):
-        for k, (x1, x2) in enumerate(path.tolist()):
-            yield "plane", name, eta, k, x1, x2, 2.0, x1**2 + 2 * x2**2, none
-    measured = dict(zip(GRID.tolist(), d.factors.tolist(), strict=True))
-    for eta in sorted([*measured, 1 / 3]):  # the line has its corner at 1/3
-        predicted = float(np.abs(1 - eta * PLANE).max())
-        yield "factor", "", eta, none, none, none, 2.0, measured.get(eta, none), predicted
-    factors = best_factor(KAPPAS), 1 - 1 / KAPPAS
-    for name, factor, updates in zip(("2/(L + mu)", "1/L"), factors, d.updates, strict=True):
-        predicted_updates = np.log(NEAR) / np.log(factor)
-        for kappa, count, wait in zip(KAPPAS, updates, predicted_updates, strict=True):
-            yield "updates", name, none, none, none, none, float(kappa), float(count), float(wait)
+def waits(steps: Array) -> Array:
+    """Updates until both components are below `NEAR`, for one step per condition number, (10,)."""
+    hessian = np.stack([np.ones_like(KAPPAS), 1 / KAPPAS], axis=-1)
+    x, count = np.ones_like(hessian), np.zeros_like(steps)
+    while np.any(far := np.abs(x).max(axis=-1) > NEAR):
+        x -= steps[:, None] * (hessian * x)
+        count += far
+    return count
 
 
 def draw(table: Table) -> Figure:
@@ -146,142 +126,143 @@ def draw(table: Table) -> Figure:
     figure = new_figure(4.4)
     top, bottom = figure.subplots(2, 3)
     for axes, (eta, path) in zip(top, table.where("what", "line").groups("eta"), strict=True):
-        reach = 1.06 * np.abs(path["x1"]).max()
-        x = np.linspace(-reach, reach, 200)
-        axes.plot(x, x**2, color="0.7", lw=0.9)
-        axes.plot(path["x1"], path["value"], "-o", color="black", mew=0)
-        axes.set_title(rf"$\eta = {eta:g}$: $x$ ends at {path['x1'][-1]:.3f}", fontsize="medium")
-        axes.set(xlabel="$x$", ylabel="$f(x) = x^2$")
+        draw_line(axes, path)
+        axes.set_title(rf"$\eta = {eta:g}$: $x$ ends at {path['x1'][-1]:.3f}")
     top[2].set_xticks([-50, 0, 50])
     book, best, inverse = ordered(3)
-    _paths(bottom[0], table.where("what", "plane"), [book, best])
-    _factor(bottom[1], table.where("what", "factor"))
-    _cost(bottom[2], table.where("what", "updates"), [best, inverse])
-    for label, style in zip(
-        (r"$\eta = 0.1$", r"$\eta = 2/(L + \mu)$", r"$\eta = 1/L$"), (book, best, inverse), strict=True
-    ):
-        bottom[2].plot([], [], marker=style.marker, label=label, **style.line())
+    draw_plane(bottom[0], table.where("what", "plane"), [book, best])
+    draw_factor(bottom[1], table.where("what", "factor"))
+    draw_cost(bottom[2], table.where("what", "updates"), [best, inverse])
+    for label, style in ((r"0.1", book), (r"2/(L + \mu)", best), ("1/L", inverse)):
+        bottom[2].plot([], [], marker=style.marker, label=rf"$\eta = {label}$", **style.line())
     bottom[2].plot([], [], "o", color="0.35", mew=0, label="runs")
     bottom[2].plot([], [], "-", color="0.35", label="predicted")
     figure.legend(loc="outside lower center", ncols=5)
     return figure
 
 
-def _paths(axes: "Axes", plane: Table, styles: list[Look]) -> None:
+def draw_line(axes: "Axes", path: Table) -> None:
+    reach = 1.06 * np.abs(path["x1"]).max()
+    x = np.linspace(-reach, reach, 200)
+    axes.plot(x, x**2, color="0.7", lw=0.9)
+    axes.plot(path["x1"], path["value"], "-o", color="black", mew=0)
+    axes.set(xlabel="$x$", ylabel="$f(x) = x^2$")
+
+
+def draw_plane(axes: "Axes", paths: Table, styles: list[Look]) -> None:
     x, y = np.meshgrid(np.linspace(-5.7, 1.3, 150), np.linspace(-3.1, 1.4, 100))
     axes.contour(x, y, x**2 + 2 * y**2, levels=0.05 * 3.0 ** np.arange(7), colors="0.78", linewidths=0.5)
-    for (_, path), style in zip(plane.groups("step"), styles, strict=True):
+    for (_, path), style in zip(paths.groups("step"), styles, strict=True):
         axes.plot(path["x1"], path["x2"], marker=style.marker, mew=0, **style.line())
     axes.plot(0, 0, "*", color="black", ms=8, mec="white", mew=0.4)
-    axes.set(xlabel="$x_1$", ylabel="$x_2$", yticks=[-3, -2, -1, 0, 1])
-    axes.set_title("$f = x_1^2 + 2x_2^2$, 20 updates", fontsize="medium")
+    axes.set(
+        xlabel="$x_1$", ylabel="$x_2$", yticks=[-3, -2, -1, 0, 1], title="$f = x_1^2 + 2x_2^2$, 20 updates"
+    )
 
 
-def _factor(axes: "Axes", curve: Table) -> None:
+def draw_factor(axes: "Axes", curve: Table) -> None:
     axes.axhline(1.0, color="0.6", lw=0.7)
     axes.plot(curve["eta"], curve["predicted"], "-", color="0.35")
     axes.plot(curve["eta"], curve["value"], "o", color="0.35", mew=0)
-    for text, at, shift in (
-        ("$2/L$", (0.5, 1.0), (-3, 4)),
-        (r"$\frac{\kappa - 1}{\kappa + 1}$", (0.35, 1 / 3), (0, -6)),
-    ):
-        axes.annotate(
-            text, at, shift, textcoords="offset points", ha="right", va="bottom" if shift[1] > 0 else "top"
-        )
+    beside: dict[str, Any] = {"textcoords": "offset points", "ha": "right"}
+    axes.annotate("$2/L$", (0.5, 1.0), (-3, 4), va="bottom", **beside)
+    axes.annotate(r"$\frac{\kappa - 1}{\kappa + 1}$", (0.35, 1 / 3), (0, -6), va="top", **beside)
     axes.set(xlabel=r"$\eta$", ylabel="factor of one update", xlim=(0, 0.62), ylim=(0, 1.5))
-    axes.set_title(r"the same $f$, $\kappa = 2$", fontsize="medium")
+    axes.set_title(r"the same $f$, $\kappa = 2$")
 
 
-def _cost(axes: "Axes", costs: Table, styles: list[Look]) -> None:
+def draw_cost(axes: "Axes", costs: Table, styles: list[Look]) -> None:
     for (_, curve), style in zip(costs.groups("step"), styles, strict=True):
         axes.plot(curve["condition_number"], curve["predicted"], **style.line())
         axes.plot(curve["condition_number"], curve["value"], style.marker, color=style.colour, mew=0)
     slope_triangle(axes, 60, 60, 1.0, "$1$", decades=0.6)
     axes.set(xlabel=r"condition number $\kappa$", ylabel="updates to $10^{-6}$", xscale="log", yscale="log")
-    axes.set_title("$f$ with $L = 1$", fontsize="medium")
+    axes.set_title("$f$ with $L = 1$")
 
 
-def _growth(d: Descents) -> float:
+def end(what: str, eta: float, x: str) -> Measure:
+    """A coordinate after the last update."""
+    return lambda table: float(table.where("what", what).where("eta", eta)[x][-1])
+
+
+def growth(table: Table) -> float:
     """The least factor −x_{k+1}/x_k at η = 1.1."""
-    return float((-d.line[2, 1:] / d.line[2, :-1]).min())
+    x = table.where("what", "line").where("eta", 1.1)["x1"]
+    return float((-x[1:] / x[:-1]).min())
 
 
-def _decline(d: Descents) -> float:
+def decline(table: Table) -> float:
     """The largest ratio of f after an update to f before it, on the book's path in the plane."""
-    f = 0.5 * d.plane[0] ** 2 @ PLANE
+    f = table.where("what", "plane").where("step", "0.1")["value"]
     return float((f[1:] / f[:-1]).max())
 
 
-def _left(d: Descents) -> float:
+def left(table: Table) -> float:
     """The best step's distance after 20 updates, over the book's."""
-    book, best = np.linalg.norm(d.plane[:, -1], axis=-1)
+    ends = table.where("what", "plane").where("update", 20)
+    book, best = np.hypot(ends["x1"], ends["x2"])
     return float(best / book)
 
 
-def _edge(d: Descents) -> float:
+def edge(table: Table) -> float:
     """The η at which the factor passes 1, which is linear in η above the best one."""
-    k = int(d.factors.argmin())
-    return float(np.interp(1.0, d.factors[k:], GRID[k:]))
+    curve = table.where("what", "factor").above("value", 0)
+    k = int(curve["value"].argmin())
+    return float(np.interp(1.0, curve["value"][k:], curve["eta"][k:]))
 
 
-def _off(found: Array, predicted: Array) -> float:
-    """The largest relative error."""
-    return float(np.abs(found / predicted - 1).max())
-
-
-def _slope(d: Descents) -> float:
+def slope(table: Table) -> float:
     """Of log updates on log κ, κ from 100."""
-    large = KAPPAS > 100
-    return float(slope_weights(KAPPAS[large]) @ np.log(d.updates[0, large]))
+    curve = table.where("what", "updates").where("step", "2/(L + mu)").above("condition_number", 100)
+    return float(slope_weights(curve["condition_number"]) @ np.log(curve["value"]))
+
+
+def twice(table: Table) -> float:
+    """Updates with the step 1/L over those with the best one, at the largest κ."""
+    best, inverse = (curve["value"][-1] for _, curve in table.where("what", "updates").groups("step"))
+    return float(inverse / best)
 
 
 _BOOK, _HERE = "Dive into Deep Learning 12.3", "derived here"
 
 
-def _line(i: int, printed: float) -> Claim[Descents]:
-    sentence = f"f = x², learning rate {LINE[i]:g}: x after 10 updates, printed"
-    return Claim(sentence, _BOOK, lambda d: float(d.line[i, -1]), printed, 0.51e-6)
+def printed(sentence: str, measure: Measure, number: str) -> Claim:
+    """Up to its last digit."""
+    return claim(f"{sentence} updates, printed", _BOOK, measure, f"{number} ± 0.51e-6")
 
 
-def _plane(i: int, printed: float) -> Claim[Descents]:
-    sentence = f"f = x₁² + 2x₂², learning rate 0.1: {'x₁' if i == 0 else 'x₂'} after 20 updates, printed"
-    return Claim(sentence, _BOOK, lambda d: float(d.plane[0, -1, i]), printed, 0.51e-6)
+def derived(sentence: str, what: str) -> Claim:
+    """Of every κ."""
+
+    def error(table: Table) -> float:
+        found = table.where("what", what)
+        return float(np.abs(found["value"] / found["predicted"] - 1).max())
+
+    return claim(f"{sentence}: largest relative error over κ", _HERE, error, "0 ± 1e-6")
 
 
-def _most(sentence: str, measure: Callable[[Descents], float]) -> Claim[Descents]:
-    return Claim(sentence, _BOOK, measure, 1.0, relation="at_most")
-
-
-CLAIMS: tuple[Claim[Descents], ...] = (
-    _line(1, 0.060466),
-    _line(0, 3.486784),
-    _line(2, 61.917364),
-    Claim("x overshoots and gradually diverges: the least −x'/x", _BOOK, _growth, 1.0, 0.0, "at_least"),
-    _plane(0, -0.057646),
-    _plane(1, -0.000073),
-    _most("progress is well-behaved: the largest ratio of f after an update to f before", _decline),
-    _most("albeit rather slow: the distance that the best step leaves, over that of the book's", _left),
-    Claim("an update stops shrinking the distance at the learning rate 2/L", _HERE, _edge, 0.5, 1e-6),
-    Claim(
-        "the best constant step is 2/(L + μ): largest relative error over κ",
-        _HERE,
-        lambda d: _off(d.best_steps, 2 / (1 + 1 / KAPPAS)),
-        0.0,
-        tolerance=1e-6,
+CLAIMS = (
+    printed("f = x², learning rate 0.2: x after 10", end("line", 0.2, "x1"), "0.060466"),
+    printed("f = x², learning rate 0.05: x after 10", end("line", 0.05, "x1"), "3.486784"),
+    printed("f = x², learning rate 1.1: x after 10", end("line", 1.1, "x1"), "61.917364"),
+    claim("x overshoots and gradually diverges: the least −x'/x", _BOOK, growth, "at least 1"),
+    printed("f = x₁² + 2x₂², learning rate 0.1: x₁ after 20", end("plane", 0.1, "x1"), "-0.057646"),
+    printed("f = x₁² + 2x₂², learning rate 0.1: x₂ after 20", end("plane", 0.1, "x2"), "-0.000073"),
+    claim(
+        "progress is well-behaved: the largest ratio of f after an update to f before",
+        _BOOK,
+        decline,
+        "at most 1",
     ),
-    Claim(
-        "its factor is (κ − 1)/(κ + 1): largest relative error over κ",
-        _HERE,
-        lambda d: _off(d.best_factors, best_factor(KAPPAS)),
-        0.0,
-        tolerance=1e-6,
+    claim(
+        "albeit rather slow: the distance that the best step leaves, over that of the book's",
+        _BOOK,
+        left,
+        "at most 1",
     ),
-    Claim("updates to a millionth grow like κ: slope of the logs, κ from 100", _HERE, _slope, 1.0, 0.01),
-    Claim(
-        "the step 1/L needs twice as many at κ = 1000",
-        _HERE,
-        lambda d: float(d.updates[1, -1] / d.updates[0, -1]),
-        2.0,
-        tolerance=0.01,
-    ),
+    claim("an update stops shrinking the distance at the learning rate 2/L", _HERE, edge, "0.5 ± 1e-6"),
+    derived("the best constant step is 2/(L + μ)", "best step"),
+    derived("its factor is (κ − 1)/(κ + 1)", "best factor"),
+    claim("updates to a millionth grow like κ: slope of the logs, κ from 100", _HERE, slope, "1 ± 0.01"),
+    claim("the step 1/L needs twice as many at κ = 1000", _HERE, twice, "2 ± 0.01"),
 )

@@ -15,24 +15,20 @@ the book says. Cosine ends smoother than the constant rate; on 60,000 images it 
 at 0.5 and loses a run of five there, makes a better solution.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
+from matplotlib.ticker import MultipleLocator
 
-from ratelab.experiments.estimates import MIN_SEEDS, Estimate, mean_estimate, ratio_estimate
-from ratelab.experiments.spec import Quantity
-from ratelab.experiments.store import Curve, Results
-from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
-from ratelab.paper_figures.house.studies import study
-from ratelab.paper_figures.house.style import looks, new_figure
-from ratelab.paper_figures.house.table import Table
+from ratelab.experiments.spec import Measure
+from ratelab.paper_figures.house.about import About, Report, portion, quiet
+from ratelab.paper_figures.house.claims import OfSeeds, claim, mean, paired
+from ratelab.paper_figures.house.studies import quoted, study, tidy
+from ratelab.paper_figures.house.style import band, looks, new_figure, plain_numbers
+from ratelab.paper_figures.house.table import Table, table_of
 from ratelab.problems.networks import LeNet
-from ratelab.theory.arrays import Array, Integers
+from ratelab.theory.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,106 +43,49 @@ ABOUT = About(
     data=("fashion_mnist",),
 )
 
-Measure: TypeAlias = Callable[[dict[str, "Runs"]], Estimate]
-
-CONSTANT, ROOT, MULTISTEP, COSINE, WARMUP = range(5)
-BOOK = ((0.877, 0.888, 0.891), (0.877, 0.883), (0.884, 0.890), (0.901, 0.898), (0.899,))
-"""Test accuracies that builds of the book print, one run each."""
-
-SETTLED = 10
-"""Epoch from which the test error's wobble is measured."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Of a study: its schedules' texts and labels, the images trained on, and of every seed at `epochs`
-
-    train_loss, train_error, test_error: (5, seeds, epochs)
-    gap: test loss minus training loss, (5, seeds, epochs)
-    wobble: mean |Δ log test error| from epoch to epoch, from epoch 10 on, (5, seeds)
-    """
-
-    schedules: tuple[str, ...]
-    labels: tuple[str, ...]
-    images: int
-    epochs: Integers
-    train_loss: Array
-    train_error: Array
-    test_error: Array
-    gap: Array
-    wobble: Array
+CODE, TEXT = "as printed", "as intended"
+TITLES = {CODE: "rates of the code", TEXT: "rates of the text"}
+BOOK = {
+    "constant 0.3": (0.877, 0.888, 0.891),
+    "square root": (0.877, 0.883),
+    "multistep": (0.884, 0.890),
+    "cosine": (0.901, 0.898),
+    "warmup + cosine": (0.899,),
+}
+"""Of each policy, the test accuracies that builds of the book print, one run each."""
+CONSTANT, ROOT, MULTISTEP, COSINE, WARMUP = BOOK
 
 
-def data(full: bool = False, report: Report = quiet) -> dict[str, Runs]:
-    """Both studies, "as printed" and "as intended"."""
-    printed = study("d2l_lenet_as_printed", full, lambda done, total: report(done, 2 * total))
-    intended = study("d2l_lenet_as_intended", full, lambda done, total: report(total + done, 2 * total))
-    return {"as printed": _read(printed), "as intended": _read(intended)}
-
-
-def _read(results: Results) -> Runs:
-    spec = results.spec
-    (problem,), (method,), (averaging,), (lr,) = spec.problems, spec.methods, spec.averagings, spec.lr
-    assert isinstance(problem, LeNet)
-    curves = [Curve(problem, method, s, averaging, lr, spec.longest) for s in spec.schedules]
-
-    def read(quantity: Quantity) -> Array:
-        return np.array([results.runs(curve, quantity).values for curve in curves])
-
-    train_loss, test_error = read("train_loss"), read("test_error")
-    return Runs(
-        schedules=tuple(repr(s) for s in spec.schedules),
-        labels=tuple(spec.label(s) for s in spec.schedules),
-        images=problem.data.rows or 60_000,
-        epochs=results.runs(curves[0], "train_loss")["t"].values,
-        train_loss=train_loss,
-        train_error=read("train_error"),
-        test_error=test_error,
-        gap=read("test_loss") - train_loss,
-        wobble=np.abs(np.diff(np.log(test_error[..., SETTLED:]))).mean(axis=-1),
-    )
-
-
-TITLES = {"as printed": "rates of the code", "as intended": "rates of the text"}
-COLUMNS = ("study", "images", "schedule", "policy", "quantity", "epoch", "value", "low", "high")
-
-
-def rows(found: dict[str, Runs]) -> Iterator[tuple[object, ...]]:
-    """Mean and interval per study, policy and epoch, and the book's numbers.
-
-    The schedule is the text's, also where the code trains at other rates: it gives the colour.
-    """
-    texts, nothing = found["as intended"].schedules, float("nan")
-    for name, runs in found.items():
-        for k, policy in enumerate(runs.labels):
-            key = name, runs.images, texts[k], policy
-            for quantity, values in (("loss", runs.train_loss[k]), ("accuracy", 1 - runs.test_error[k])):
-                columns = runs.epochs, values.mean(axis=0), *mean_interval(values)
-                for line in zip(*(column.tolist() for column in columns), strict=True):
-                    yield *key, quantity, *line
-            for printed in BOOK[k] if name == "as printed" else ():
-                yield *key, "book", int(runs.epochs[-1]), printed, nothing, nothing
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """Both studies: a line per form, policy, seed and epoch."""
+    lines: list[dict[str, object]] = []
+    for k, form in enumerate((CODE, TEXT)):
+        name = f"d2l_lenet_{form.replace(' ', '_')}"
+        results = study(name, full, portion(report, k / 2, (k + 1) / 2))
+        (problem,) = results.spec.problems
+        assert isinstance(problem, LeNet)
+        kept = ("train_loss", "train_error", "test_loss", "test_error")
+        lines += tidy(results, kept, form=form, images=problem.data.rows or 60_000)
+    return table_of(lines)
 
 
 def draw(table: Table) -> Figure:
-    """Loss above, accuracy below; a column per study."""
+    """Loss above, accuracy below; a column per study. The text's schedule gives the colour in both."""
     figure = new_figure(4.2)
     panels = figure.subplots(2, 2, sharey="row", width_ratios=(34, 30))
-    images = f"{table.first('images'):,.0f} images"
-    for column, (form, curves) in zip(panels.T, table.groups("study"), strict=True):
-        styles = looks(curves.values("schedule"))
-        for k, (style, (policy, curve)) in enumerate(zip(styles, curves.groups("policy"), strict=True)):
-            for panel, quantity in zip(column, ("loss", "accuracy"), strict=True):
-                shown = curve.where("quantity", quantity)
-                x, y = shown["epoch"], shown["value"]
-                panel.fill_between(x, shown["low"], shown["high"], color=style.colour, alpha=0.13, lw=0)
-                panel.plot(x, y, label=policy, **style.line())
-            seen = curve.where("quantity", "book")["value"]
-            column[1].plot(np.full(len(seen), 31.0 + 0.7 * k), seen, "D", ms=3, mfc="none", mec=style.colour)
-        column[0].set_title(f"{TITLES[form]}, {images}")
-        column[1].set_xlabel("epoch")
-        for panel in column:
-            panel.set(xlim=(0, 34.5 if form == "as printed" else 30.5), xticks=range(0, 31, 10))
+    faces = dict(zip(BOOK, looks(table.where("form", TEXT).values("schedule")), strict=True))
+    for (above, below), (form, curves) in zip(panels.T, table.groups("form"), strict=True):
+        for k, (policy, curve) in enumerate(curves.groups("label")):
+            band(above, *curve.runs("train_loss"), faces[policy], policy)
+            epochs, errors = curve.runs("test_error")
+            band(below, epochs, 1 - errors, faces[policy])
+            if form == CODE:
+                place = np.full(len(BOOK[policy]), 31.0 + 0.7 * k)
+                below.plot(place, BOOK[policy], "D", ms=3, mfc="none", mec=faces[policy].colour)
+        above.set_title(f"{TITLES[form]}, {curves.first('images'):,.0f} images")
+        below.set_xlabel("epoch")
+        for panel in (above, below):
+            panel.set(xlim=(0, 34.5 if form == CODE else 30.5), xticks=range(0, 31, 10))
     _set_scales(table, *panels[:, 0])
     last = panels[0, 1]
     last.fill_between([], [], [], color="0.75", lw=0, label="band: 95 % interval of the mean")
@@ -157,133 +96,102 @@ def draw(table: Table) -> Figure:
 
 def _set_scales(table: Table, losses: "Axes", accuracies: "Axes") -> None:
     """Loss on a logarithmic axis; accuracies from the least of epoch 10 on."""
-    loss = table.where("quantity", "loss")["value"]
-    losses.set(ylabel="training loss", yscale="log", ylim=(0.85 * loss.min(), 2.6))
-    losses.set_yticks([tick for tick in (0.1, 0.2, 0.5, 1.0, 2.0) if tick > 0.85 * loss.min()])
-    losses.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    losses.yaxis.set_minor_formatter(NullFormatter())
-    reached = table.where("quantity", "accuracy").where("epoch", 10)["value"].min()
+    curves = [curve for _, curve in table.groups("form", "label")]
+    low = 0.85 * min(curve.runs("train_loss")[1].mean(axis=0).min() for curve in curves)
+    losses.set(ylabel="training loss", yscale="log", ylim=(low, 2.6))
+    losses.set_yticks([tick for tick in (0.1, 0.2, 0.5, 1.0, 2.0) if tick > low])
+    plain_numbers(losses.yaxis)
+    reached = 1 - max(curve.where("t", 10)["test_error"].mean() for curve in curves)
     accuracies.set(ylabel="test accuracy", ylim=(np.floor(10 * reached) / 10, 0.93))
     accuracies.yaxis.set_major_locator(MultipleLocator(0.1 if reached < 0.8 else 0.02))
 
 
-def _ratio(quantity: str, one: int, other: int, epoch: int = -1, form: str = "as printed") -> Measure:
-    """Of the means over seeds at an epoch; seeds have the same start and the same order of the images."""
-
-    def measure(found: dict[str, Runs]) -> Estimate:
-        values = getattr(found[form], quantity)
-        above, below = (values[k] if values.ndim == 2 else values[k, :, epoch] for k in (one, other))
-        return ratio_estimate(above, below, paired=True, minimum=MIN_SEEDS)
-
-    return measure
+def _at(quantity: str, policy: str, form: str = CODE, epoch: int = 30) -> OfSeeds:
+    """A quantity at an epoch; seeds have the same start and the same order of the images."""
+    return lambda d: d.where("form", form).where("label", policy).where("t", epoch)[quantity]
 
 
-def _mean(quantity: str, one: int, less: int | None = None, form: str = "as printed") -> Measure:
-    """At the end, of a quantity or of what it has above that of another policy."""
+def _gap(policy: str, form: str = CODE) -> OfSeeds:
+    """Test loss minus training loss at the end."""
+    return _less(_at("test_loss", policy, form), _at("train_loss", policy, form))
 
-    def measure(found: dict[str, Runs]) -> Estimate:
-        values = getattr(found[form], quantity)
-        values = values if values.ndim == 2 else values[..., -1]
-        return mean_estimate(values[one] - (0.0 if less is None else values[less]), minimum=MIN_SEEDS)
+
+def _wobble(policy: str) -> OfSeeds:
+    """Mean |Δ log test error| from epoch to epoch, from epoch 10 on."""
+
+    def measure(d: Table) -> Array:
+        _, errors = d.where("form", CODE).where("label", policy).above("t", 9).runs("test_error")
+        return np.asarray(np.abs(np.diff(np.log(errors))).mean(axis=1))
 
     return measure
+
+
+def _less(one: OfSeeds, other: OfSeeds) -> OfSeeds:
+    return lambda d: one(d) - other(d)
+
+
+def _over(one: str, other: str, quantity: str, form: str = CODE, epoch: int = 30) -> Measure:
+    """Of two policies."""
+    return paired(_at(quantity, one, form, epoch), _at(quantity, other, form, epoch))
 
 
 _BOOK = "Dive into Deep Learning 12.11"
-_LATE = "as the code trains"
-_TEXT = "as the text has it"
+_CHOSEN = "number chosen here"
+_ROOT = "square root works quite a bit better than constant, {}: at least 5 % fewer test errors"
+_WARMUP = "with warmup the network converges better initially, {}: training {} after 5 epochs"
 
-CLAIMS: tuple[Claim[dict[str, Runs]], ...] = (
-    Claim(
-        f"square root works quite a bit better than constant, {_LATE}: at least 5 % fewer test errors",
-        f"{_BOOK}.2; number chosen here",
-        _ratio("test_error", ROOT, CONSTANT),
-        0.95,
-        relation="at_most",
-        expect="refuted",
-        finding="not even 5 % fewer: it begins at a third of the constant rate, and learns more slowly",
-    ),
-    Claim(
-        f"square root works quite a bit better than constant, {_TEXT}: at least 5 % fewer test errors",
-        f"{_BOOK}.2; number chosen here",
-        _ratio("test_error", ROOT, CONSTANT, form="as intended"),
-        0.95,
-        relation="at_most",
-        expect="refuted",
-        finding="not even 5 % fewer, at the rates of the text as well",
-    ),
-    Claim(
+CLAIMS = (
+    quoted("d2l_lenet_as_printed", _ROOT.format("as the code trains"), form=CODE),
+    quoted("d2l_lenet_as_intended", _ROOT.format("as the text has it"), form=TEXT),
+    claim(
         "square root overfits less than constant: test loss minus training loss, how much smaller at the end",
-        f"{_BOOK}.2; number chosen here",
-        _mean("gap", CONSTANT, less=ROOT),
-        0.02,
-        relation="at_least",
+        f"{_BOOK}.2; {_CHOSEN}",
+        mean(_less(_gap(CONSTANT), _gap(ROOT))),
+        "at least 0.02",
     ),
-    Claim(
+    claim(
         "square root overfits less than constant, at the rates of the text",
-        f"{_BOOK}.2; number chosen here",
-        _mean("gap", CONSTANT, less=ROOT, form="as intended"),
-        0.02,
-        relation="at_least",
+        f"{_BOOK}.2; {_CHOSEN}",
+        mean(_less(_gap(CONSTANT, TEXT), _gap(ROOT, TEXT))),
+        "at least 0.02",
     ),
-    Claim(
+    claim(
         "constant: a gap between training and test shows overfitting: test loss minus training loss",
-        f"{_BOOK}.1; number chosen here",
-        _mean("gap", CONSTANT),
-        0.05,
-        relation="at_least",
+        f"{_BOOK}.1; {_CHOSEN}",
+        mean(_gap(CONSTANT)),
+        "at least 0.05",
     ),
-    Claim(
+    claim(
         "constant: the training loss keeps on falling: epoch 30 against epoch 10",
-        f"{_BOOK}.1; number chosen here",
-        lambda d: ratio_estimate(
-            d["as printed"].train_loss[CONSTANT, :, 30],
-            d["as printed"].train_loss[CONSTANT, :, SETTLED],
-            paired=True,
-            minimum=MIN_SEEDS,
-        ),
-        0.9,
-        relation="at_most",
+        f"{_BOOK}.1; {_CHOSEN}",
+        paired(_at("train_loss", CONSTANT), _at("train_loss", CONSTANT, epoch=10)),
+        "at most 0.9",
     ),
-    Claim(
+    claim(
         "multistep finds better solutions than constant, at the rates of the text: test errors",
         f"{_BOOK}.3.2",
-        _ratio("test_error", MULTISTEP, CONSTANT, form="as intended"),
-        1.0,
-        relation="at_most",
-        expect="undecided",
-        finding="five seeds differ by more than the two policies do",
+        _over(MULTISTEP, CONSTANT, "test_error", TEXT),
+        "at most 1",
+        undecided="five seeds differ by more than the two policies do",
     ),
-    Claim(
+    claim(
         "cosine refines the solution in the end: its test error wobbles less: by how much an epoch",
-        f"{_BOOK}.3.3; number chosen here",
-        _mean("wobble", CONSTANT, less=COSINE),
-        0.005,
-        relation="at_least",
+        f"{_BOOK}.3.3; {_CHOSEN}",
+        mean(_less(_wobble(CONSTANT), _wobble(COSINE))),
+        "at least 0.005",
     ),
-    Claim(
+    claim(
         "cosine ends a percentage point and more above the square root's test accuracy",
         f"{_BOOK}: 0.901 and 0.898 printed, against 0.877 and 0.883",
-        _mean("test_error", ROOT, less=COSINE),
-        0.01,
-        relation="at_least",
+        mean(_less(_at("test_error", ROOT), _at("test_error", COSINE))),
+        "at least 0.01",
     ),
-    Claim(
-        f"with warmup the network converges better initially, {_LATE}: training loss after 5 epochs",
+    quoted("d2l_lenet_as_printed", _WARMUP.format("as the code trains", "loss"), form=CODE),
+    claim(
+        _WARMUP.format("as the text has it", "errors"),
         f"{_BOOK}.3.4",
-        _ratio("train_loss", WARMUP, COSINE, epoch=5),
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="worse: one epoch is lost at rate 0, and the others are at lower rates",
-    ),
-    Claim(
-        f"with warmup the network converges better initially, {_TEXT}: training errors after 5 epochs",
-        f"{_BOOK}.3.4",
-        _ratio("train_error", WARMUP, COSINE, epoch=5, form="as intended"),
-        1.0,
-        relation="at_most",
-        expect="undecided",
-        finding="1.5 times the errors in the mean, at lower rates; five seeds can't tell it from chance",
+        _over(WARMUP, COSINE, "train_error", TEXT, epoch=5),
+        "at most 1",
+        undecided="1.5 times the errors in the mean, at lower rates; five seeds can't tell it from chance",
     ),
 )

@@ -15,24 +15,27 @@ its axis ends at 0.35. With 2/(L + μ) the same ten updates go on to f*. Right: 
 eigenvectors of the Hessian: the steepest grows by (1 − L)² per update, all others vanish.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.estimates import Estimate, fraction_estimate, mean_estimate, ratio_estimate
+from ratelab.experiments.estimates import Estimate, fraction_estimate
+from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
-from ratelab.paper_figures.house.style import VERMILION, new_figure, ordered
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import claim, mean, paired
+from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.data.minibatches import minibatches
 from ratelab.theory.arrays import Array
 from ratelab.theory.moments import Minibatches, exact_risk
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ABOUT = About(
     title="Minibatches of the airfoil data",
@@ -51,8 +54,16 @@ BATCHES = ((1, 0.005), (10, 0.05), (100, 0.4))
 PRINTED = {1: (0.245, 0.244), 10: (0.246, 0.246), 100: (0.246, 0.244), ROWS: (0.247, 0.248)}
 """The loss after two epochs (of gradient descent: ten), as two builds of the book print it."""
 
+LAST = {1: 2, 10: 2, 100: 2, ROWS: 10}
+"""The epochs after which they are."""
+
+KEPT = {1: [0, 7, 15], 10: [15], 100: [15], ROWS: [2, 10, 19, 20]}
+"""The records at which claims speak of single runs, by batch."""
+
 UPDATES = 20
 """Of gradient descent; the book has ten."""
+
+Lines = Iterator[dict[str, object]]
 
 
 class Regression(NamedTuple):
@@ -66,26 +77,6 @@ class Regression(NamedTuple):
     """Mean (6,) of the start's δ."""
     spread: Array
     """(6, 5): δ is `start` plus this times N(0, 1)."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What was run, and what is known exactly.
-
-    minimum: f*;  eigenvalues (6,) of the Hessian
-    excess (3, R, 16): f − f* of the runs of `BATCHES`, at the start and every `EVERY` examples
-    replaced (3, 15): its exact mean when rows are drawn with replacement, without the start
-    descents (R, 21): f − f* of gradient descent with rate 1, from the runs' starts
-    parts (6, 21): its exact mean, by eigenvector;  best (21,): the exact mean with the rate 2/(L + μ)
-    """
-
-    minimum: float
-    eigenvalues: Array
-    excess: Array
-    replaced: Array
-    descents: Array
-    parts: Array
-    best: Array
 
 
 @cache
@@ -149,54 +140,55 @@ def descent_parts(lr: float) -> Array:
     return np.asarray(0.5 * (table.eigenvalues * moment)[:, None] * powers)
 
 
-def data(full: bool = False, report: Report = quiet) -> Losses:
+def data(full: bool = False, report: Report = quiet) -> Table:
     """1024 runs of each, in full 4096."""
-    table, runs = regression(), 4096 if full else 1024
-    excess = []
-    for batch, lr in BATCHES:
-        excess.append(descend(batch, lr, runs))
-        report(len(excess), len(BATCHES))
+    runs = 4096 if full else 1024
+    found = [*descended(runs), *printed()]
+    for done, (batch, lr) in enumerate(BATCHES, 1):
+        excess = descend(batch, lr, runs)
+        curves = {"loss": excess.mean(axis=0), "with_replacement": np.append(np.nan, replaced(batch, lr))}
+        found += measured(batch, lr, np.arange(excess.shape[1]) * EVERY / ROWS, excess, curves)
+        report(done, len(BATCHES))
+    return table_of(found)
+
+
+def measured(batch: int, lr: float, epochs: Array, excess: Array, curves: Mapping[str, Array]) -> Lines:
+    """What is known of the mean, the band of 95 % of the runs (R, K), and each run where a claim needs it."""
+    f, head = regression().minimum, {"batch": batch, "lr": lr}
+    low, high = np.quantile(excess, (0.025, 0.975), axis=0)
+    columns = {name: f + values for name, values in {**curves, "low": low, "high": high}.items()}
+    yield from lines_of({"what": "mean", **head, "minimum": f}, {"epoch": epochs} | columns)
+    for seed, run in enumerate(f + excess[:, KEPT[batch]]):
+        yield from lines_of(
+            {"what": "run", **head, "seed": seed}, {"epoch": epochs[KEPT[batch]], "loss": run}
+        )
+
+
+def descended(runs: int) -> Lines:
+    """Gradient descent with the rate 1, also by eigenvectors, and with the best rate."""
+    f, eigenvalues = regression().minimum, regression().eigenvalues
     delta = [starts(runs)]
     for _ in range(UPDATES):
-        delta.append(delta[-1] - table.eigenvalues * delta[-1])
-    return Losses(
-        minimum=table.minimum,
-        eigenvalues=table.eigenvalues,
-        excess=np.stack(excess),
-        replaced=np.stack([replaced(batch, lr) for batch, lr in BATCHES]),
-        descents=np.stack([0.5 * d**2 @ table.eigenvalues for d in delta], axis=-1),
-        parts=descent_parts(1.0),
-        best=descent_parts(2 / (table.eigenvalues[0] + table.eigenvalues[-1])).sum(axis=0),
-    )
+        delta.append(delta[-1] - eigenvalues * delta[-1])
+    excess = np.stack([0.5 * d**2 @ eigenvalues for d in delta], axis=-1)
+    epochs, parts = np.arange(UPDATES + 1.0), descent_parts(1.0)
+    yield from measured(ROWS, 1.0, epochs, excess, {"loss": parts.sum(axis=0)})
+    grouped = {
+        "steepest direction": parts[-1],
+        "flattest direction": parts[0],
+        "other directions": parts[1:-1].sum(axis=0),
+    }
+    for what, part in grouped.items():
+        yield from lines_of({"what": what, "batch": ROWS, "lr": 1.0}, {"epoch": epochs, "loss": part})
+    best = 2 / (eigenvalues[0] + eigenvalues[-1])
+    losses = f + descent_parts(best).sum(axis=0)
+    yield from lines_of({"what": "best rate", "batch": ROWS, "lr": best}, {"epoch": epochs, "loss": losses})
+    yield {"what": "2/L", "batch": ROWS, "lr": 2 / eigenvalues[-1]}
 
 
-COLUMNS = ("what", "batch", "lr", "epoch", "loss", "low", "high", "with_replacement", "minimum")
-
-
-def rows(d: Losses) -> Iterator[tuple[object, ...]]:
-    """Losses of the runs, what the book prints, and (parts) the excess loss in directions."""
-    none, f = float("nan"), d.minimum
-    for (batch, lr), runs, exact in zip(BATCHES, d.excess, d.replaced, strict=True):
-        low, high = f + np.quantile(runs, (0.025, 0.975), axis=0)
-        mean, other = f + runs.mean(axis=0), np.concatenate([[none], f + exact])
-        for k, line in enumerate(np.stack([mean, low, high, other], axis=-1).tolist()):
-            yield "minibatches", batch, lr, k * EVERY / ROWS, *line, f
-    low, high = f + np.quantile(d.descents, (0.025, 0.975), axis=0)
-    for k, line in enumerate(np.stack([f + d.parts.sum(axis=0), low, high], axis=-1).tolist()):
-        yield "rate 1", ROWS, 1.0, k, *line, none, f
-    rate = float(2 / (d.eigenvalues[0] + d.eigenvalues[-1]))
-    for k, loss in enumerate(f + d.best):
-        yield "best rate", ROWS, rate, k, float(loss), none, none, none, f
-    for batch, numbers in PRINTED.items():
-        for number in numbers:
-            yield "printed", batch, none, 10 if batch == ROWS else 2, number, none, none, none, f
-    for what, part in zip(("steepest", "flattest", "others"), _grouped(d.parts), strict=True):
-        for k, excess in enumerate(part.tolist()):
-            yield what, ROWS, 1.0, k, excess, none, none, none, f
-
-
-def _grouped(parts: Array) -> tuple[Array, Array, Array]:
-    return parts[-1], parts[0], parts[1:-1].sum(axis=0)
+def printed() -> Lines:
+    for batch, losses in PRINTED.items():
+        yield from lines_of({"what": "printed", "batch": batch, "epoch": LAST[batch]}, {"loss": losses})
 
 
 def draw(table: Table) -> Figure:
@@ -204,140 +196,143 @@ def draw(table: Table) -> Figure:
     figure = new_figure(3.1)
     left, middle, right = figure.subplots(1, 3)
     styles = dict(zip((1, 10, 100, 1500), ordered(4), strict=True))
-    printed = table.where("what", "printed")
-    for batch, curve in table.where("what", "minibatches").groups("batch"):
-        style = styles[batch]
-        left.fill_between(curve["epoch"], curve["low"], curve["high"], color=style.colour, alpha=0.13, lw=0)
-        left.plot(curve["epoch"], curve["with_replacement"], ":", color=style.colour, lw=0.9)
-        left.plot(curve["epoch"], curve["loss"], label=f"batch {batch:.0f}", **style.line())
-        ends = printed.where("batch", batch)
-        beside = 0.06 + 0.06 * np.log10(batch)
-        left.plot(ends["epoch"] + beside, ends["loss"], style.marker, color=style.colour, mew=0)
-    left.plot([], [], ":", color="0.35", lw=0.9, label="with replacement")
-    left.set(
-        xlabel="epochs", ylabel="loss", xlim=(0, 2.25), ylim=(0.2405, 0.2585), xticks=[0, 0.5, 1, 1.5, 2]
-    )
-    gd, colour = table.where("what", "rate 1"), styles[1500].colour
-    middle.fill_between(gd["epoch"], gd["low"], gd["high"], color=colour, alpha=0.25, lw=0)
-    middle.plot(gd["epoch"], gd["loss"], "-", color=colour, label=r"all rows, $\eta = 1$")
-    middle.plot(gd["epoch"][2:11:2], gd["loss"][2:11:2], "o", mfc="white", mec=colour, label="recorded")
-    best = table.where("what", "best rate")
-    middle.plot(best["epoch"], best["loss"], "-.", color=VERMILION, label=r"all rows, $\eta = 2/(L + \mu)$")
-    ends = printed.where("batch", 1500)
-    middle.plot(ends["epoch"] + 0.6, ends["loss"], styles[1500].marker, color=colour, mew=0)
-    middle.plot([], [], "D", color="0.35", mew=0, label="printed in the book")
-    middle.set(xlabel="epochs = updates", xlim=(0, 20), ylim=(0.238, 0.302), xticks=[0, 5, 10, 15, 20])
-    left.set_yticks([0.242, 0.246, 0.25, 0.254, 0.258])
-    middle.set_yticks([0.24, 0.26, 0.28, 0.30])
+    draw_minibatches(left, table, styles)
+    draw_descent(middle, table.where("batch", 1500), styles[1500])
     for axes in (left, middle):
-        axes.axhline(gd.first("minimum"), color="0.5", ls="--", lw=0.7, zorder=0.5)
-    for what, dash in (("steepest", "-"), ("flattest", "-."), ("others", ":")):
+        axes.axhline(table.first("minimum"), color="0.5", ls="--", lw=0.7, zorder=0.5)
+    for what, dash in (("steepest direction", "-"), ("flattest direction", "-."), ("other directions", ":")):
         part = table.where("what", what)
-        right.plot(
-            part["epoch"],
-            part["loss"],
-            ls=dash,
-            color="0.2",
-            label=f"{what} direction" if dash != ":" else "other directions",
-        )
+        right.plot(part["epoch"], part["loss"], ls=dash, color="0.2", label=what)
     right.set(xlabel="updates", ylabel="excess loss", yscale="log", ylim=(1e-6, 1), xticks=[0, 5, 10, 15, 20])
     left.fill_between([], [], [], color="0.5", alpha=0.25, lw=0, label="band: 95 % of the runs")
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
-def _ordinary(batch: int, runs: Array, minimum: float) -> Estimate:
-    """The fraction of the runs that end below what the current build prints."""
-    return fraction_estimate(int(np.sum(minimum + runs < PRINTED[batch][0])), len(runs))
+def draw_minibatches(axes: "Axes", table: Table, styles: dict[int, Look]) -> None:
+    for batch in (1, 10, 100):
+        curve, ends = (table.where("batch", batch).where("what", what) for what in ("mean", "printed"))
+        style = styles[batch]
+        axes.fill_between(curve["epoch"], curve["low"], curve["high"], color=style.colour, alpha=0.13, lw=0)
+        axes.plot(curve["epoch"], curve["with_replacement"], ":", color=style.colour, lw=0.9)
+        axes.plot(curve["epoch"], curve["loss"], label=f"batch {batch}", **style.line())
+        beside = 0.06 + 0.06 * np.log10(batch)
+        axes.plot(ends["epoch"] + beside, ends["loss"], style.marker, color=style.colour, mew=0)
+    axes.plot([], [], ":", color="0.35", lw=0.9, label="with replacement")
+    axes.set(xlabel="epochs", ylabel="loss", xlim=(0, 2.25), ylim=(0.2405, 0.2585))
+    axes.set(xticks=[0, 0.5, 1, 1.5, 2], yticks=[0.242, 0.246, 0.25, 0.254, 0.258])
 
 
-def _printed(batch: int) -> Claim[Losses]:
-    place = [size for size, _ in BATCHES].index(batch) if batch < ROWS else -1
-    return Claim(
-        f"batch {batch}: the printed loss {PRINTED[batch][0]} is an ordinary one: the fraction of runs below",
-        _BOOK,
-        lambda d: _ordinary(batch, d.excess[place, :, -1] if place >= 0 else d.descents[:, 10], d.minimum),
-        0.5,
-        tolerance=0.475,
-    )
+def draw_descent(axes: "Axes", all_rows: Table, style: Look) -> None:
+    gd, best, ends = (all_rows.where("what", what) for what in ("mean", "best rate", "printed"))
+    axes.fill_between(gd["epoch"], gd["low"], gd["high"], color=style.colour, alpha=0.25, lw=0)
+    axes.plot(gd["epoch"], gd["loss"], "-", color=style.colour, label=r"all rows, $\eta = 1$")
+    axes.plot(gd["epoch"][2:11:2], gd["loss"][2:11:2], "o", mfc="white", mec=style.colour, label="recorded")
+    axes.plot(best["epoch"], best["loss"], "-.", color=VERMILION, label=r"all rows, $\eta = 2/(L + \mu)$")
+    axes.plot(ends["epoch"] + 0.6, ends["loss"], style.marker, color=style.colour, mew=0)
+    axes.plot([], [], "D", color="0.35", mew=0, label="printed in the book")
+    axes.set(xlabel="epochs = updates", xlim=(0, 20), ylim=(0.238, 0.302))
+    axes.set(xticks=[0, 5, 10, 15, 20], yticks=[0.24, 0.26, 0.28, 0.30])
 
 
-def _slowing(d: Losses) -> Estimate:
+def excess(what: str, batch: int, epoch: float, y: str = "loss") -> Callable[[Table], Array]:
+    """f − f* of every run (R,), or of a curve (1,)."""
+
+    def of(table: Table) -> Array:
+        found = table.where("what", what).where("batch", batch).where("epoch", epoch)
+        return np.asarray(found[y] - table.first("minimum"))
+
+    return of
+
+
+def left(after: int, before: int) -> Callable[[Table], float]:
+    """Of gradient descent's excess loss after some updates, of that after fewer."""
+    return lambda table: float(excess("mean", ROWS, after)(table)[0] / excess("mean", ROWS, before)(table)[0])
+
+
+def over(what: str, batch: int, epoch: float, y: str = "loss") -> Measure:
+    """The mean excess loss of the runs over that of a curve."""
+    return mean(lambda table: excess("run", batch, epoch)(table) / excess(what, batch, epoch, y)(table))
+
+
+def growth(table: Table) -> float:
+    """Of the mean, from the last update but one to the last."""
+    before, after = (excess("run", ROWS, epoch)(table).mean() for epoch in (UPDATES - 1, UPDATES))
+    return float(after / before)
+
+
+def slowing(table: Table) -> Array:
     """Batch 1: log of the factor by which the first epoch lowers the excess loss, over the second's."""
-    half = (d.excess.shape[-1] - 1) // 2  # 1400 examples, the last record of the first epoch
-    start, middle, end = (np.log(d.excess[0, :, k]) for k in (0, half, -1))
-    return mean_estimate(2 * middle - start - end)
+    half = 7 * EVERY / ROWS  # 1400 examples, the last record of the first epoch
+    start, middle, end = (np.log(excess("run", 1, epoch)(table)) for epoch in (0, half, 2))
+    return np.asarray(2 * middle - start - end)
 
 
 _BOOK, _HERE = "Dive into Deep Learning 12.5", "derived here"
 
 
-def _replacement(i: int) -> Claim[Losses]:
-    batch, _ = BATCHES[i]
-    return Claim(
-        f"batch {batch}: replacement is less efficient, by a tenth at least: excess without over with",
-        "Dive into Deep Learning 12.4 and exercise 3 of 12.5",
-        lambda d: mean_estimate(d.excess[i, :, -1] / d.replaced[i, -1]),
-        0.9,
-        relation="at_most",
-    )
+def ordinary(batch: int) -> Claim:
+    number, end = PRINTED[batch][0], excess("run", batch, LAST[batch])
+
+    def below(table: Table) -> Estimate:
+        runs = end(table) + table.first("minimum")
+        return fraction_estimate(int(np.sum(runs < number)), len(runs))
+
+    sentence = f"batch {batch}: the printed loss {number} is an ordinary one: the fraction of runs below"
+    return claim(sentence, _BOOK, below, "0.5 ± 0.475")
 
 
-CLAIMS: tuple[Claim[Losses], ...] = (
-    Claim(
+def replacement(batch: int) -> Claim:
+    sentence = f"batch {batch}: replacement is less efficient, by a tenth at least: excess without over with"
+    source = "Dive into Deep Learning 12.4 and exercise 3 of 12.5"
+    return claim(sentence, source, over("mean", batch, 2, "with_replacement"), "at most 0.9")
+
+
+CLAIMS = (
+    claim(
         "gradient descent: there is little progress: the share of the excess loss that 6 updates remove",
         _BOOK,
-        lambda d: float(1 - d.parts.sum(axis=0)[6] / d.parts.sum(axis=0)[0]),
-        0.5,
-        relation="at_most",
-        expect="refuted",
-        finding="nearly all is removed, 97 % by the time of the book's first record, two updates",
+        lambda table: 1 - left(6, 0)(table),
+        "at most 0.5",
+        refuted="nearly all is removed, 97 % by the time of the book's first record, two updates",
     ),
-    Claim(
+    claim(
         "after 6 steps progress stalls: the excess loss after 10 updates over that after 6",
         _BOOK,
-        lambda d: float(d.parts.sum(axis=0)[10] / d.parts.sum(axis=0)[6]),
-        1.0,
-        tolerance=0.1,
-        expect="refuted",
-        finding="it grows, and without end: the learning rate 1 lies above 2/L = 0.953",
+        left(10, 6),
+        "1 ± 0.1",
+        refuted="it grows, and without end: the learning rate 1 lies above 2/L = 0.953",
     ),
-    Claim(
+    claim(
         "2/L lies below the book's learning rate 1",
         _HERE,
-        lambda d: float(2 / d.eigenvalues[-1]),
-        1.0,
-        0.0,
-        "at_most",
+        lambda table: table.where("what", "2/L").first("lr"),
+        "at most 1",
     ),
-    Claim(
+    claim(
         "in the end the runs' excess loss grows by (1 − L)² = 1.207 per update",
         _HERE,
-        lambda d: float(d.descents[:, -1].mean() / d.descents[:, -2].mean()),
-        1.207,
-        tolerance=0.002,
+        growth,
+        "1.207 ± 0.002",
     ),
-    Claim(
+    claim(
         "2/(L + μ) is better: the excess loss that the rate 1 leaves after 10 updates, over what it leaves",
         _HERE,
-        lambda d: mean_estimate(d.descents[:, 10] / d.best[10]),
-        2.0,
-        relation="at_least",
+        over("best rate", ROWS, 10),
+        "at least 2",
     ),
-    *(_printed(batch) for batch in PRINTED),
-    Claim(
+    *(ordinary(batch) for batch in PRINTED),
+    claim(
         "SGD converges faster than GD in terms of examples: excess loss after two epochs over GD's",
         _BOOK,
-        lambda d: ratio_estimate(d.excess[0, :, -1], d.descents[:, 2], paired=True),
-        1.0,
-        relation="at_most",
+        paired(excess("run", 1, 2), excess("run", ROWS, 2)),
+        "at most 1",
     ),
-    Claim(
+    claim(
         "batch 1: the decline slows down after one epoch: log of its factor in the first over the second",
         _BOOK,
-        _slowing,
-        float(np.log(0.5)),
-        relation="at_most",
+        mean(slowing),
+        f"at most {np.log(0.5)}",
     ),
-    *(_replacement(i) for i in range(len(BATCHES))),
+    *(replacement(batch) for batch, _ in BATCHES),
 )

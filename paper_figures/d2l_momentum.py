@@ -19,18 +19,17 @@ recursion of second moments; line: its steady state), so the average replaces no
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq, minimize_scalar
 
-from ratelab.experiments.verdict import Relation
+from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import VERMILION, Look, new_figure, ordered
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.moments import Additive, exact_risk, steady_risk
 
@@ -49,43 +48,29 @@ ABOUT = About(
 HESSIAN = np.array([0.2, 4.0])
 KAPPA = 20.0
 RUNS = (
-    (0.4, 0.0, (-0.943467, -0.000073)),
-    (0.6, 0.0, (-0.387814, -1673.365109)),
-    (0.6, 0.25, (-0.126340, -0.186632)),
-    (0.6, 0.5, (0.007188, 0.002553)),
+    (0.4, 0.0, ("-0.943467", "-0.000073")),
+    (0.6, 0.0, ("-0.387814", "-1673.365109")),
+    (0.6, 0.25, ("-0.126340", "-0.186632")),
+    (0.6, 0.5, ("0.007188", "0.002553")),
 )
 """η, β, and x after 20 updates as the book prints it."""
 
-BETAS = np.array([0.0, 0.25, 0.5, 0.9])
+BEST_BETA = (1 - math.sqrt(0.12)) ** 2
+"""(1 − √(ηλ))² of the flat direction, at η = 0.6."""
+
+BEST_RADIUS = (math.sqrt(KAPPA) - 1) / (math.sqrt(KAPPA) + 1)
+BETAS = (0.0, 0.25, 0.5, 0.9)
 PRODUCTS = np.concatenate([np.geomspace(1e-4, 0.01, 3), np.arange(0.02, 4.001, 0.02)])
 """ηλ."""
 
-NOISY_BETAS = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95])
+NOISY_BETAS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95)
 STEP, SETTLED = 0.05, 3000
 """η/(1 − β) of the noisy runs, and after how many updates they are looked at."""
 
+LAW = Additive(HESSIAN, np.zeros(2), np.ones(2))
+"""N(0, 1) noise on the gradient, from the minimiser."""
 
-@dataclass(frozen=True)
-class Momentum:
-    """Paths, spectral radii and noise.
-
-    paths (4, 21, 2): of `RUNS`;  large, best (21, 2): with β = 0.9 and η = 0.6, with the best pair
-    radii (4, n): of one update for every β of `BETAS` and ηλ of `PRODUCTS`;  limits (4,): where they pass 1
-    best_beta: at η = 0.6;  best_pair (2,): η and β of the least radius;  best_radius: that radius
-    stationary (m,): E f for every β of `NOISY_BETAS`, over plain SGD's, at one η/(1 − β)
-    independent (m,): how many independent gradients have a mean as exact as the leaky average
-    """
-
-    paths: Array
-    large: Array
-    best: Array
-    radii: Array
-    limits: Array
-    best_beta: float
-    best_pair: Array
-    best_radius: float
-    stationary: Array
-    independent: Array
+Lines = Iterator[dict[str, object]]
 
 
 def run(eta: float, beta: float, updates: int = 20) -> Array:
@@ -110,68 +95,67 @@ def slowest(eta: float, beta: float) -> float:
     return max(radius(eta * eigenvalue, beta) for eigenvalue in HESSIAN.tolist())
 
 
-def least_eta(beta: float) -> float:
-    """The η of the least radius."""
-    found = minimize_scalar(lambda eta: slowest(eta, beta), bounds=(0.1, 1.0), method="bounded")
-    return float(found.x)
+def least(of: Callable[[float], float], low: float, high: float) -> float:
+    """Where it is."""
+    return float(minimize_scalar(of, bounds=(low, high), method="bounded").x)
+
+
+def best_eta(beta: float) -> float:
+    return least(lambda eta: slowest(eta, beta), 0.1, 1.0)
 
 
 def noise_left(beta: float) -> float:
-    """E f under N(0, 1) gradient noise, long after the start, at the step η = `STEP` (1 − β)."""
-    law = Additive(HESSIAN, np.zeros(2), np.ones(2))
+    """E f long after the start, at the step η = `STEP` (1 − β)."""
     s = np.ones((1, SETTLED))
-    risk = exact_risk(law, s, np.array([STEP * (1 - beta)]), [s], np.array([SETTLED]), beta)
+    risk = exact_risk(LAW, s, np.array([STEP * (1 - beta)]), [s], np.array([SETTLED]), beta)
     return float(risk[0, 0, 0, 0])
 
 
-def data(full: bool = False, report: Report = quiet) -> Momentum:
-    """Everything; the full form is the quick one."""
-    beta = float(minimize_scalar(lambda b: slowest(0.6, b), bounds=(0, 0.99), method="bounded").x)
-    pair = minimize_scalar(lambda b: slowest(least_eta(b), b), bounds=(0, 0.99), method="bounded")
-    best = np.array([least_eta(pair.x), pair.x])
-    weights = NOISY_BETAS[:, None] ** np.arange(2000)
-    return Momentum(
-        paths=np.stack([run(eta, beta) for eta, beta, _ in RUNS]),
-        large=run(0.6, 0.9),
-        best=run(*best),
-        radii=np.array([[radius(z, b) for z in PRODUCTS] for b in BETAS]),
-        limits=np.array([brentq(lambda z, b=b: radius(z, b) - 1, 1.0, 5.0, xtol=1e-12) for b in BETAS]),
-        best_beta=beta,
-        best_pair=best,
-        best_radius=float(pair.fun),
-        stationary=np.array([noise_left(b) / noise_left(0.0) for b in NOISY_BETAS.tolist()]),
-        independent=weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1),
-    )
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """`value` is a distance, a radius, what was found, or a share; the full form is the quick one."""
+    beta = least(lambda b: slowest(best_eta(b), b), 0, 0.99)
+    best = best_eta(beta), beta
+    return table_of([*paths(*best), *radii(), *optima(*best), *noise()])
 
 
-COLUMNS = ("what", "run", "eta", "beta", "update", "x1", "x2", "eta_lambda", "value", "predicted")
-
-
-def rows(d: Momentum) -> Iterator[tuple[object, ...]]:
-    """`value` is a distance, a spectral radius, or a share of plain SGD's noise."""
-    none = float("nan")
+def paths(best_eta: float, best_beta: float) -> Lines:
+    """The book's runs, one with β = 0.9, and one with the best pair."""
     runs = [(f"eta {eta:g}, beta {beta:g}", eta, beta) for eta, beta, _ in RUNS]
-    runs += [("eta 0.6, beta 0.9", 0.6, 0.9), ("best", float(d.best_pair[0]), float(d.best_pair[1]))]
-    for (name, eta, beta), path in zip(runs, [*d.paths, d.large, d.best], strict=True):
-        for k, (x1, x2) in enumerate(path.tolist()):
-            yield "path", name, eta, beta, k, x1, x2, none, math.hypot(x1, x2), none
-    for beta, radii in zip(BETAS.tolist(), d.radii, strict=True):
-        for z, found in zip(PRODUCTS.tolist(), radii.tolist(), strict=True):
-            yield "radius", "", none, beta, none, none, none, z, found, abs(1 - z / (1 - beta))
-    law = Additive(HESSIAN, np.zeros(2), np.ones(2))
-    for i, beta in enumerate(NOISY_BETAS.tolist()):
-        predicted = steady_risk(law, STEP * (1 - beta), beta) / steady_risk(law, STEP)
-        yield "noise", "stationary f", STEP * (1 - beta), beta, *[none] * 4, float(d.stationary[i]), predicted
-        yield (
-            "noise",
-            "average",
-            none,
-            beta,
-            *[none] * 4,
-            float(1 / d.independent[i]),
-            (1 - beta) / (1 + beta),
+    for name, eta, beta in [*runs, ("eta 0.6, beta 0.9", 0.6, 0.9), ("best", best_eta, best_beta)]:
+        x1, x2 = run(eta, beta).T
+        head = {"what": "path", "run": name, "eta": eta, "beta": beta}
+        yield from lines_of(
+            head, {"update": np.arange(len(x1)), "x1": x1, "x2": x2, "value": np.hypot(x1, x2)}
         )
-        yield "noise", "batch", none, beta, *[none] * 4, none, 1 - beta
+
+
+def radii() -> Lines:
+    """Of one update, what the step η/(1 − β) would give, and the ηλ at which the radius passes 1."""
+    for beta in BETAS:
+        measured = np.array([radius(z, beta) for z in PRODUCTS])
+        columns = {"eta_lambda": PRODUCTS, "value": measured, "predicted": np.abs(1 - PRODUCTS / (1 - beta))}
+        yield from lines_of({"what": "radius", "beta": beta}, columns)
+        limit = brentq(lambda z, b=beta: radius(z, b) - 1, 1.0, 5.0, xtol=1e-12)
+        yield {"what": "limit", "beta": beta, "value": limit}
+
+
+def optima(eta: float, beta: float) -> Lines:
+    """The best β at η = 0.6, and the least radius, which is that of the best pair."""
+    best = least(lambda b: slowest(0.6, b), 0, 0.99)
+    yield {"what": "best beta", "eta": 0.6, "value": best, "predicted": BEST_BETA}
+    head = {"what": "best radius", "run": "best", "eta": eta, "beta": beta}
+    yield head | {"value": slowest(eta, beta), "predicted": BEST_RADIUS}
+
+
+def noise() -> Lines:
+    """Shares of plain SGD's f, of one gradient's variance, and what a batch would leave of either."""
+    for beta in NOISY_BETAS:
+        eta, weights = STEP * (1 - beta), beta ** np.arange(2000)
+        average, left = (weights**2).sum() / weights.sum() ** 2, noise_left(beta) / noise_left(0.0)
+        steady = steady_risk(LAW, eta, beta) / steady_risk(LAW, STEP)
+        yield {"what": "stationary f", "eta": eta, "beta": beta, "value": left, "predicted": steady}
+        yield {"what": "average", "beta": beta, "value": average, "predicted": (1 - beta) / (1 + beta)}
+        yield {"what": "batch", "beta": beta, "predicted": 1 - beta}
 
 
 def draw(table: Table) -> Figure:
@@ -179,28 +163,28 @@ def draw(table: Table) -> Figure:
     figure = new_figure(4.4)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.8, 1.0))[:, 0]
     styles = dict(zip((0.0, 0.25, 0.5, 0.9), ordered(4), strict=True))
-    paths = list(table.where("what", "path").groups("run", "eta", "beta"))
+    curves = list(table.where("what", "path").groups("run", "eta", "beta"))
     tops = above.subplots(1, 4, sharey=True)
-    for axes, ((_, eta, beta), path) in zip(tops, paths[:4], strict=True):
-        _path(axes, path, styles[beta].colour)
-        axes.set_title(rf"$\eta = {eta:g}$, $\beta = {beta:g}$", fontsize="medium")
+    for axes, ((_, eta, beta), path) in zip(tops, curves[:4], strict=True):
+        draw_path(axes, path, styles[beta].colour)
+        axes.set_title(rf"$\eta = {eta:g}$, $\beta = {beta:g}$")
     tops[0].set_ylabel("$x_2$")
     left, middle, right = below.subplots(1, 3)
-    for (name, eta, beta), path in paths:
+    for (name, eta, beta), path in curves:
         label = rf"$\eta = {eta:.2g}$, $\beta = {beta:.2g}$"
         if name == "best":
-            style, label = {"color": VERMILION, "linestyle": "-"}, label + ", the best"
+            left.plot(path["update"], path["value"], color=VERMILION, label=f"{label}, the best")
         else:
-            style = styles[beta].line() | ({"linestyle": ":"} if eta == 0.4 else {})
-        left.plot(path["update"], path["value"], label=label, **style)
+            dash = ":" if eta == 0.4 else styles[beta].dash
+            left.plot(path["update"], path["value"], color=styles[beta].colour, linestyle=dash, label=label)
     left.set(xlabel="updates", ylabel="distance", yscale="log", ylim=(3e-3, 300), xticks=[0, 5, 10, 15, 20])
-    _radii(middle, table.where("what", "radius"), styles)
-    _noise(right, table.where("what", "noise"))
+    draw_radii(middle, table.where("what", "radius"), styles)
+    draw_noise(right, table)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
-def _path(axes: "Axes", path: Table, colour: str) -> None:
+def draw_path(axes: "Axes", path: Table, colour: str) -> None:
     x, y = np.meshgrid(np.linspace(-5.7, 2.3, 120), np.linspace(-4.2, 4.2, 120))
     axes.contour(
         x, y, 0.1 * x**2 + 2 * y**2, levels=0.02 * 4.0 ** np.arange(7), colors="0.78", linewidths=0.5
@@ -210,7 +194,7 @@ def _path(axes: "Axes", path: Table, colour: str) -> None:
     axes.set(xlim=(-5.6, 2.2), ylim=(-4, 4), xlabel="$x_1$", xticks=[-4, -2, 0, 2], yticks=[-4, -2, 0, 2, 4])
 
 
-def _radii(axes: "Axes", curves: Table, styles: dict[float, Look]) -> None:
+def draw_radii(axes: "Axes", curves: Table, styles: dict[float, Look]) -> None:
     axes.axhline(1.0, color="0.6", lw=0.7)
     for beta, curve in curves.groups("beta"):
         axes.plot(curve["eta_lambda"], curve["value"], **styles[beta].line())
@@ -221,122 +205,119 @@ def _radii(axes: "Axes", curves: Table, styles: dict[float, Look]) -> None:
     axes.set(xticks=range(5), yticks=[0, 0.5, 1])
 
 
-def _noise(axes: "Axes", table: Table) -> None:
-    labels = {
-        "stationary f": ("-", "o", "0.0", r"$f$, at one $\eta/(1-\beta)$"),
-        "average": ("-.", "s", "0.45", "variance of the average"),
-        "batch": ("--", "", "0.6", r"with a batch of $1/(1-\beta)$"),
-    }
-    for what, curve in table.groups("run"):
-        dash, marker, colour, label = labels[what]
+def draw_noise(axes: "Axes", table: Table) -> None:
+    for what, dash, marker, colour, label in (
+        ("stationary f", "-", "o", "0.0", r"$f$, at one $\eta/(1-\beta)$"),
+        ("average", "-.", "s", "0.45", "variance of the average"),
+        ("batch", "--", "None", "0.6", r"with a batch of $1/(1-\beta)$"),
+    ):
+        curve = table.where("what", what)
         axes.plot(curve["beta"], curve["predicted"], dash, color=colour, label=label)
-        axes.plot(curve["beta"], curve["value"], marker or "None", color=colour, mew=0)
+        axes.plot(curve["beta"], curve["value"], marker, color=colour, mew=0)
     axes.set(xlabel=r"$\beta$", ylabel=r"share of $\beta = 0$", xlim=(0, 1), ylim=(0, 1.1))
     axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-
-
-def _end(i: int, k: int) -> Claim[Momentum]:
-    eta, beta, printed = RUNS[i]
-    sentence = f"η = {eta:g}, β = {beta:g}: x{k + 1} after 20 updates"
-    return Claim(sentence, _BOOK, lambda d: float(d.paths[i, -1, k]), printed[k], 0.51e-6)
-
-
-def _left_over(d: Momentum, i: int) -> float:
-    """The distance of run i after 20 updates over that of gradient descent with η = 0.4."""
-    distance = np.linalg.norm(d.paths[:, -1], axis=-1)
-    return float(distance[i] / distance[0])
 
 
 _BOOK, _HERE = "Dive into Deep Learning 12.6", "derived here"
 
 
-def _wrong(
-    sentence: str, measure: Callable[[Momentum], float], predicted: float, relation: Relation, finding: str
-) -> Claim[Momentum]:
-    """A sentence of the book that does not hold."""
-    tolerance = 0.1 if relation == "equals" else 0.0
-    return Claim(sentence, _BOOK, measure, predicted, tolerance, relation, "refuted", finding)
+def at(what: str, column: str, entry: float | str, y: str = "value") -> Callable[[Table], float]:
+    """The last, among rows of a kind with this entry in a column."""
+    return lambda table: float(table.where("what", what).where(column, entry)[y][-1])
 
 
-CLAIMS: tuple[Claim[Momentum], ...] = (
-    *(_end(i, k) for i in range(len(RUNS)) for k in range(2)),
-    Claim(
+def printed(eta: float, beta: float, k: int, number: str) -> Claim:
+    """A coordinate, up to the last digit."""
+    end = at("path", "run", f"eta {eta:g}, beta {beta:g}", f"x{k}")
+    return claim(f"η = {eta:g}, β = {beta:g}: x{k} after 20 updates", _BOOK, end, f"{number} ± 0.51e-6")
+
+
+def left_over(run: str) -> Callable[[Table], float]:
+    """The distance of a run after 20 updates over that of gradient descent with η = 0.4."""
+    return lambda table: at("path", "run", run)(table) / at("path", "run", "eta 0.4, beta 0")(table)
+
+
+def beyond(table: Table) -> float:
+    """How far the limits are from 2 + 2β, at most."""
+    limits = table.where("what", "limit")
+    return float(np.abs(limits["value"] - 2 - 2 * limits["beta"]).max())
+
+
+def small(table: Table) -> float:
+    """What an update shrinks by, over what its step would, where ηλ is least and β largest."""
+    least = table.where("what", "radius").where("eta_lambda", 1e-4).where("beta", 0.9)
+    return float((1 - least.first("value")) / (1 - least.first("predicted")))
+
+
+CLAIMS = (
+    *(printed(eta, beta, k, number) for eta, beta, x in RUNS for k, number in enumerate(x, 1)),
+    claim(
         "β = 0.5 still converges well: distance left over that of gradient descent with η = 0.4",
         _BOOK,
-        lambda d: _left_over(d, 3),
-        0.1,
-        relation="at_most",
+        left_over("eta 0.6, beta 0.5"),
+        "at most 0.1",
     ),
-    _wrong(
+    claim(
         "β = 0.25 barely converges at all: distance left over that of gradient descent with η = 0.4",
-        lambda d: _left_over(d, 2),
-        1.0,
-        "at_least",
-        "its radius is 0.859 and gradient descent's is 0.92, so it ends four times nearer",
-    ),
-    Claim(
-        "momentum converges for 0 < ηλ < 2 + 2β: largest difference over β",
         _BOOK,
-        lambda d: float(np.abs(d.limits - 2 - 2 * BETAS).max()),
-        0.0,
-        tolerance=1e-6,
+        left_over("eta 0.6, beta 0.25"),
+        "at least 1",
+        refuted="its radius is 0.859 and gradient descent's is 0.92, so it ends four times nearer",
     ),
-    _wrong(
+    claim("momentum converges for 0 < ηλ < 2 + 2β: largest difference over β", _BOOK, beyond, "0 ± 1e-6"),
+    claim(
         "gradient descent: the rate improves until ηλ = 1, beyond that things diverge: the largest stable ηλ",
-        lambda d: float(d.limits[0]),
-        1.0,
-        "equals",
-        "between 1 and 2 it converges in zigzag; the book's own ηλ = 1.9 shrinks by 0.9 per update",
+        _BOOK,
+        at("limit", "beta", 0.0),
+        "1 ± 0.1",
+        refuted="between 1 and 2 it converges in zigzag; the book's own ηλ = 1.9 shrinks by 0.9 per update",
     ),
-    _wrong(
+    claim(
         "momentum takes a step of size η/(1 − β): so with β = 0.5 it is stable up to ηλ = 2(1 − β)",
-        lambda d: float(d.limits[2]),
-        1.0,
-        "equals",
-        "that is its step only where ηλ is small; it is stable up to 2(1 + β) = 3",
+        _BOOK,
+        at("limit", "beta", 0.5),
+        "1 ± 0.1",
+        refuted="that is its step only where ηλ is small; it is stable up to 2(1 + β) = 3",
     ),
-    Claim(
+    claim(
         "it does where ηλ is small: 1 − radius over ηλ/(1 − β), at ηλ = 1e-4 and β = 0.9",
         _HERE,
-        lambda d: float((1 - d.radii[3, 0]) * (1 - BETAS[3]) / PRODUCTS[0]),
-        1.0,
-        tolerance=0.01,
+        small,
+        "1 ± 0.01",
     ),
-    _wrong(
+    claim(
         "in general large values of β are desirable: the best β at η = 0.6",
-        lambda d: d.best_beta,
-        0.5,
-        "at_least",
-        "complex roots shrink by √β, so β = 0.9 is slower here than gradient descent with η = 0.4; "
+        _BOOK,
+        at("best beta", "eta", 0.6),
+        "at least 0.5",
+        refuted="complex roots shrink by √β, so β = 0.9 is slower here than gradient descent with η = 0.4; "
         "the best pair has β = ((√κ − 1)/(√κ + 1))², which is 0.40 for κ = 20 and 0.9 for κ near 1400",
     ),
-    Claim(
+    claim(
         "the best β at η = 0.6 is (1 − √(ηλ))² of the flat direction",
         _HERE,
-        lambda d: d.best_beta,
-        (1 - math.sqrt(0.12)) ** 2,
-        tolerance=1e-4,
+        at("best beta", "eta", 0.6),
+        f"{BEST_BETA} ± 1e-4",
     ),
-    Claim(
+    claim(
         "the best radius over η and β is (√κ − 1)/(√κ + 1)",
         "Polyak 1964",
-        lambda d: d.best_radius,
-        (math.sqrt(KAPPA) - 1) / (math.sqrt(KAPPA) + 1),
-        tolerance=1e-4,
+        at("best radius", "run", "best"),
+        f"{BEST_RADIUS} ± 1e-4",
     ),
-    _wrong(
+    claim(
         "β = 0.9 amounts to an effective sample size of 1/(1 − β) = 10: the leaky average is as exact as the "
         "mean of so many independent gradients",
-        lambda d: float(d.independent[4]),
-        10.0,
-        "equals",
-        "10 is the sum of the weights; the average is as exact as that of (1 + β)/(1 − β) = 19",
+        _BOOK,
+        lambda table: 1 / at("average", "beta", 0.9)(table),
+        "10 ± 0.1",
+        refuted="10 is the sum of the weights; the average is as exact as that of (1 + β)/(1 − β) = 19",
     ),
-    _wrong(
+    claim(
         "it realises most of the benefits of averaging over a batch: β = 0.9, stationary f over plain SGD's",
-        lambda d: float(d.stationary[4]),
-        0.5,
-        "at_most",
-        "at the same η/(1 − β) it is nearly plain SGD's, where a batch of 10 would leave a tenth",
+        _BOOK,
+        at("stationary f", "beta", 0.9),
+        "at most 0.5",
+        refuted="at the same η/(1 − β) it is nearly plain SGD's, where a batch of 10 would leave a tenth",
     ),
 )

@@ -12,19 +12,19 @@ nearer still after 1000. The book's counter t is incremented before its first us
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from ratelab.experiments.estimates import Estimate, fraction_estimate
+from ratelab.experiments.estimates import fraction_estimate
+from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import look, new_figure
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Lines, Table, table_of
 from ratelab.problems import philox
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
@@ -48,24 +48,26 @@ ABOUT = About(
 
 LR = 0.1
 PROBLEM = Quadratic(Given((2.0, 4.0)), noise=Gaussian(1.0), initial=(-5.0, -2.0))
-SCHEDULES: tuple[tuple[str, str, Schedule, int, tuple[float, float]], ...] = (
-    ("constant", r"$\eta_t = 0.1$", Constant(), 50, (0.129825, -0.037771)),
-    (
-        "exponential",
+CONSTANT, EXPONENTIAL, ROOT = "constant", "exponential", "inverse square root"
+SCHEDULES: dict[str, tuple[str, Schedule, int, tuple[float, float]]] = {
+    CONSTANT: (r"$\eta_t = 0.1$", Constant(), 50, (0.129825, -0.037771)),
+    EXPONENTIAL: (
         r"$\eta_t = 0.1\,e^{-0.1t}$",
         Scaled(Exponential(math.exp(-0.1)), math.exp(-0.2)),
         1000,
         (-0.769652, -0.093216),
     ),
-    (
-        "inverse square root",
+    ROOT: (
         r"$\eta_t = 0.1\,(1+0.1t)^{-1/2}$",
         Scaled(InversePower(0.5, timescale=12.0), 1.2**-0.5),
         50,
         (-0.012226, -0.037868),
     ),
-)
-"""Name, formula with the book's t = 2, 3, …, multipliers (the first is s(2)), updates, a printed end."""
+}
+"""Formula with the book's t = 2, 3, …, multipliers (the first is s(2)), updates, a printed end."""
+
+EARLY, LATE = 50, 1000
+"""Updates after which the law is looked at."""
 
 SHOWN = 300
 """How many of the runs' ends are drawn."""
@@ -77,39 +79,30 @@ REACH = math.sqrt(-2 * math.log(0.05))
 """How many standard deviations the 95 % ellipse of a plane Gaussian law reaches."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One schedule: a path (T + 1, 2), exact mean (2,) and sd (2,) of x_T, the ends (R, 2) of R runs.
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per point: the path, the exact law's mean and sd after some updates, a printed end, some ends.
 
-    early, late: E f(x_t) − f* after 50 and after 1000 updates, exact
+    runs, inside: 10,000 runs, in full 40,000, and how many of them end in the ellipse.
     """
-
-    path: Array
-    mean: Array
-    sd: Array
-    ends: Array
-    early: float
-    late: float
-
-    def distance(self, points: Array) -> Array:
-        """How many standard deviations `points` (…, 2) lie from the mean, squared."""
-        return np.asarray((((points - self.mean) / self.sd) ** 2).sum(axis=-1))
-
-    def covered(self) -> Estimate:
-        """The probability of ending inside the 95 % ellipse."""
-        return fraction_estimate(int(np.sum(self.distance(self.ends) <= REACH**2)), len(self.ends))
-
-
-def data(full: bool = False, report: Report = quiet) -> dict[str, Panel]:
-    """The panels by name, of 10,000 runs each, in full of 40,000."""
-    panels: dict[str, Panel] = {}
-    for name, _, schedule, horizon, _ in SCHEDULES:
-        panels[name] = _panel(schedule, horizon, runs=40_000 if full else 10_000)
-        report(len(panels), len(SCHEDULES))
-    return panels
+    lines: Lines = []
+    for done, (name, (formula, schedule, horizon, printed)) in enumerate(SCHEDULES.items(), 1):
+        path, ends = _simulate(schedule, horizon, runs=40_000 if full else 10_000)
+        inside = int(np.sum(distance(ends, *_law(schedule, horizon)) <= REACH**2))
+        at = {"schedule": repr(schedule), "name": name, "formula": formula, "updates": horizon}
+        at |= {"runs": len(ends), "inside": inside}
+        points = [("path", t, x) for t, x in enumerate(path)]
+        for t in (EARLY, LATE):
+            mean, sd = _law(schedule, t)
+            points += [("mean", t, mean), ("sd", t, sd)]
+        points.append(("printed", horizon, np.array(printed)))
+        points += [("end of run", run, x) for run, x in enumerate(ends[:SHOWN])]
+        lines += [{**at, "what": what, "index": k, "x1": x1, "x2": x2} for what, k, (x1, x2) in points]
+        report(done, len(SCHEDULES))
+    return table_of(lines)
 
 
-def _panel(schedule: Schedule, horizon: int, runs: int) -> Panel:
+def _simulate(schedule: Schedule, horizon: int, runs: int) -> tuple[Array, Array]:
+    """The path of the first run, (T + 1, 2), and the ends of all, (R, 2)."""
     steps = LR * multipliers(schedule, horizon)
     key = philox.stream_key(0, repr(PROBLEM))
     x = np.tile(PROBLEM.start, (runs, 1))
@@ -119,11 +112,7 @@ def _panel(schedule: Schedule, horizon: int, runs: int) -> Panel:
         for t in range(BLOCK):
             x = x - steps[first + t] * (PROBLEM.eigenvalues * x + noise[:, t])
             path.append(x[0])
-    mean, sd = _law(schedule, horizon)
-    early, late = (
-        float(0.5 * PROBLEM.eigenvalues @ (m**2 + s**2)) for m, s in (_law(schedule, t) for t in (50, 1000))
-    )
-    return Panel(np.array(path), mean, sd, x, early, late)
+    return np.array(path), x
 
 
 def _law(schedule: Schedule, updates: int) -> tuple[Array, Array]:
@@ -132,47 +121,40 @@ def _law(schedule: Schedule, updates: int) -> tuple[Array, Array]:
     return last_iterate(steps, PROBLEM.eigenvalues, PROBLEM.start, PROBLEM.law.noise)
 
 
-COLUMNS = ("schedule", "name", "formula", "updates", "what", "index", "x1", "x2", "early", "late")
+def distance(points: Array, mean: Array, sd: Array) -> Array:
+    """How many standard deviations `points` (…, 2) lie from the mean, squared."""
+    return np.asarray((((points - mean) / sd) ** 2).sum(axis=-1))
 
 
-def rows(panels: dict[str, Panel]) -> Iterator[tuple[object, ...]]:
-    """The path, the exact mean and standard deviation, a printed end and `SHOWN` ends, one point per row."""
-    for name, formula, schedule, horizon, printed in SCHEDULES:
-        panel = panels[name]
-        parts = {
-            "path": panel.path,
-            "mean": panel.mean[None],
-            "sd": panel.sd[None],
-            "printed": np.array([printed]),
-            "end of run": panel.ends[:SHOWN],
-        }
-        for what, points in parts.items():
-            for index, (x1, x2) in enumerate(points.tolist()):
-                yield repr(schedule), name, formula, horizon, what, index, x1, x2, panel.early, panel.late
+def point(panel: Table, what: str, index: float) -> Array:
+    """(x1, x2) of a line of the table."""
+    line = panel.where("what", what).where("index", index)
+    return np.array([line.first("x1"), line.first("x2")])
+
+
+def expected(panel: Table, updates: float) -> float:
+    """E f = E x₁² + 2 E x₂² of the exact law."""
+    mean, sd = point(panel, "mean", updates), point(panel, "sd", updates)
+    return float(np.array([1.0, 2.0]) @ (mean**2 + sd**2))
 
 
 def draw(table: Table) -> Figure:
     """Paths above, their ends below."""
     figure = new_figure(4.2)
     axes = figure.subplots(2, 3, sharex="row", sharey="row", height_ratios=(1.0, 0.95))
-    (left, right), (low, high) = box = (-1.15, 0.55), (-0.5, 0.5)
-    for column, ((schedule, name, formula, updates), panel) in enumerate(
-        table.groups("schedule", "name", "formula", "updates")
-    ):
-        top, bottom = axes[:, column]
+    groups = table.groups("schedule", "name", "formula", "updates")
+    for (top, bottom), ((schedule, name, formula, updates), panel) in zip(axes.T, groups, strict=True):
         for part in (top, bottom):
             _scene(part, panel, look(schedule).colour)
+        (left, right), (low, high) = box = (-1.15, 0.55), (-0.5, 0.5)
         top.add_patch(Rectangle((left, low), right - left, high - low, fill=False, ec="0.3", lw=0.6))
-        ends, printed = panel.where("what", "end of run"), panel.where("what", "printed")
+        ends, printed = panel.where("what", "end of run"), point(panel, "printed", updates)
         label = f"last iterates of {len(ends)} runs"
         bottom.plot(ends["x1"], ends["x2"], ".", color="0.3", ms=2, mew=0, zorder=1.5, label=label)
-        bottom.plot(
-            printed["x1"], printed["x2"], "D", mfc="none", mec="black", zorder=4, label="printed in the book"
-        )
+        bottom.plot(*printed, "D", mfc="none", mec="black", zorder=4, label="printed in the book")
         top.set_title(f"{name}\n{formula}\n{updates:.0f} updates", fontsize="medium")
-        bottom.set_title(
-            rf"$E\,f = {panel.first('early'):.3f}$, later ${panel.first('late'):.3f}$", fontsize="medium"
-        )
+        early, late = expected(panel, EARLY), expected(panel, LATE)
+        bottom.set_title(rf"$E\,f = {early:.3f}$, later ${late:.3f}$", fontsize="medium")
         top.set(xlim=(-5.6, 1.4), ylim=(-3.1, 1.7), xlabel="$x_1$")
         bottom.set(xlim=box[0], ylim=box[1], xlabel="$x_1$", xticks=[-1, -0.5, 0, 0.5])
     for part in axes[:, 0]:
@@ -186,76 +168,84 @@ def _scene(axes: "Axes", panel: Table, colour: str) -> None:
     x, y = np.meshgrid(np.linspace(-5.8, 1.6, 200), np.linspace(-3.3, 1.9, 140))
     levels = 0.02 * 3.0 ** np.arange(8)
     axes.contour(x, y, x**2 + 2 * y**2, levels=levels, colors="0.78", linewidths=0.5, zorder=0.5)
-    path, mean, sd = (panel.where("what", what) for what in ("path", "mean", "sd"))
+    path, updates = panel.where("what", "path"), panel.first("updates")
     axes.plot(path["x1"], path["x2"], "-o", color=colour, lw=0.8, ms=2, mew=0, zorder=2, label="a path")
-    centre = float(mean["x1"][0]), float(mean["x2"][0])
-    width, height = 2 * REACH * float(sd["x1"][0]), 2 * REACH * float(sd["x2"][0])
-    ellipse = Ellipse(centre, width, height, fc="#E69F0055", ec="#B36B00", lw=1.0, zorder=3)
+    mean, (width, height) = point(panel, "mean", updates), 2 * REACH * point(panel, "sd", updates)
+    ellipse = Ellipse((mean[0], mean[1]), width, height, fc="#E69F0055", ec="#B36B00", lw=1.0, zorder=3)
     ellipse.set_label("95 % of the exact law")
     axes.add_patch(ellipse)
-    axes.plot(*centre, "P", mfc="white", mec="black", mew=0.7, zorder=4, label="its mean")
+    axes.plot(*mean, "P", mfc="white", mec="black", mew=0.7, zorder=4, label="its mean")
     axes.plot(0, 0, "*", color="black", ms=9, mec="white", mew=0.4, zorder=3.5, label="minimiser")
 
 
+Number: TypeAlias = Callable[[Table], float]
 _BOOK, _HERE = "Dive into Deep Learning 12.4", "derived here from the book's settings"
-Panels = dict[str, Panel]
 
 
-def _farthest(d: Panels) -> float:
+def _moment(name: str, what: str, axis: int) -> Number:
+    """Mean or sd of x₁ (axis 0) or x₂ (axis 1) at the end."""
+    return lambda table: float(point(table.where("name", name), what, SCHEDULES[name][2])[axis])
+
+
+def _expected(name: str, updates: int) -> Number:
+    return lambda table: expected(table.where("name", name), updates)
+
+
+def _over(above: Number, below: Number, power: float = 1.0) -> Number:
+    return lambda table: (above(table) / below(table)) ** power
+
+
+def _farthest(table: Table) -> float:
     """The largest of the printed ends' squared distances."""
-    return max(float(d[name].distance(np.array(printed))) for name, *_, printed in SCHEDULES)
+    panels = table.groups("name", "updates")
+    found = [[point(panel, what, at) for what in ("printed", "mean", "sd")] for (_, at), panel in panels]
+    return max(float(distance(*points)) for points in found)
 
 
-def _coverage(name: str) -> Claim[Panels]:
-    return Claim(
-        f"{name}: the ellipse holds 95 % of the runs", _HERE, lambda d: d[name].covered(), 0.95, 0.01
+def _covered(name: str) -> Measure:
+    """The probability of ending inside the 95 % ellipse."""
+    return lambda table: fraction_estimate(
+        *(int(table.where("name", name).first(count)) for count in ("inside", "runs"))
     )
 
 
-CLAIMS: tuple[Claim[Panels], ...] = (
-    Claim(
+CLAIMS = (
+    claim(
         "constant: it will not improve after additional steps: E f after 1000 updates over E f after 50",
         _BOOK,
-        lambda d: d["constant"].late / d["constant"].early,
-        1.0,
-        tolerance=1e-3,
+        _over(_expected(CONSTANT, LATE), _expected(CONSTANT, EARLY)),
+        "1 ± 0.001",
     ),
-    Claim(
+    claim(
         "exponential: the variance is significantly reduced, x₁'s over the constant's",
         _BOOK,
-        lambda d: float((d["exponential"].sd[0] / d["constant"].sd[0]) ** 2),
-        0.5,
-        relation="at_most",
+        _over(_moment(EXPONENTIAL, "sd", 0), _moment(CONSTANT, "sd", 0), power=2),
+        "at most 0.5",
     ),
-    Claim(
+    claim(
         "inverse square root: convergence gets better after only 50 steps: E f over the constant's",
         f"{_BOOK}; the number derived here",
-        lambda d: d["inverse square root"].early / d["constant"].early,
-        0.3813,
-        tolerance=0.51e-4,
+        _over(_expected(ROOT, EARLY), _expected(CONSTANT, EARLY)),
+        "0.3813 ± 0.51e-4",
     ),
-    Claim(
+    claim(
         "the ends that a build of the book prints lie in the 95 % ellipses: largest squared distance in sd",
         _BOOK,
         _farthest,
-        REACH**2,
-        relation="at_most",
+        f"at most {REACH**2}",
     ),
-    Claim(
-        "exponential, mean of x₁: stops short",
-        _HERE,
-        lambda d: float(d["exponential"].mean[0]),
-        -0.82574,
-        0.51e-5,
+    claim(
+        "exponential, mean of x₁: stops short", _HERE, _moment(EXPONENTIAL, "mean", 0), "-0.82574 ± 0.51e-5"
     ),
-    Claim("exponential, mean of x₂", _HERE, lambda d: float(d["exponential"].mean[1]), -0.04503, 0.51e-5),
-    Claim("exponential, sd of x₁", _HERE, lambda d: float(d["exponential"].sd[0]), 0.0747, 0.51e-4),
-    Claim("exponential, sd of x₂", _HERE, lambda d: float(d["exponential"].sd[1]), 0.0399, 0.51e-4),
-    Claim("exponential, E f after 1000 updates", _HERE, lambda d: d["exponential"].late, 0.69467, 0.51e-5),
-    Claim(
-        "inverse square root, E f after 50", _HERE, lambda d: d["inverse square root"].early, 0.02251, 0.51e-5
+    claim("exponential, mean of x₂", _HERE, _moment(EXPONENTIAL, "mean", 1), "-0.04503 ± 0.51e-5"),
+    claim("exponential, sd of x₁", _HERE, _moment(EXPONENTIAL, "sd", 0), "0.0747 ± 0.51e-4"),
+    claim("exponential, sd of x₂", _HERE, _moment(EXPONENTIAL, "sd", 1), "0.0399 ± 0.51e-4"),
+    claim("exponential, E f after 1000 updates", _HERE, _expected(EXPONENTIAL, LATE), "0.69467 ± 0.51e-5"),
+    claim("inverse square root, E f after 50", _HERE, _expected(ROOT, EARLY), "0.02251 ± 0.51e-5"),
+    claim("constant, sd of x₁", _HERE, _moment(CONSTANT, "sd", 0), "0.16667 ± 0.51e-5"),
+    claim("constant, sd of x₂", _HERE, _moment(CONSTANT, "sd", 1), "0.125 ± 0.51e-5"),
+    *(
+        claim(f"{name}: the ellipse holds 95 % of the runs", _HERE, _covered(name), "0.95 ± 0.01")
+        for name in SCHEDULES
     ),
-    Claim("constant, sd of x₁", _HERE, lambda d: float(d["constant"].sd[0]), 0.16667, 0.51e-5),
-    Claim("constant, sd of x₂", _HERE, lambda d: float(d["constant"].sd[1]), 0.125, 0.51e-5),
-    *(_coverage(name) for name, *_ in SCHEDULES),
 )

@@ -15,24 +15,24 @@ that SGDClassifier typically uses a fixed rate; its default, "optimal", is 1/(al
 multiplies the loss by more than 100, and the run is spent on the way back.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 
-from ratelab.experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
-from ratelab.experiments.spec import Spec
-from ratelab.experiments.store import Curve, Results
-from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
-from ratelab.paper_figures.house.studies import study
-from ratelab.paper_figures.house.style import looks, new_figure
-from ratelab.paper_figures.house.table import Table
-from ratelab.theory.arrays import Array
+from ratelab.experiments.spec import Claim, Measure, Spec
+from ratelab.experiments.store import Results
+from ratelab.paper_figures.house.about import About, Report, portion, quiet
+from ratelab.paper_figures.house.claims import OfSeeds, claim, paired
+from ratelab.paper_figures.house.studies import quoted, study, tidy
+from ratelab.paper_figures.house.style import Look, band, looks, new_figure, plain_numbers
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
+from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.feedback import Feedback, replay
 from ratelab.theory.schedules import Schedule, multipliers
 
@@ -49,35 +49,33 @@ ABOUT = About(
     data=("mnist",),
 )
 
-
-@dataclass(frozen=True)
-class Trainer:
-    """S schedules, the constant rate last: rates used at times (P,), losses and errors at records (K,).
-
-    rates (S, seeds, P), losses and errors (seeds, K, S)
-    """
-
-    labels: tuple[str, ...]
-    schedules: tuple[str, ...]
-    times: Array
-    rates: Array
-    records: Array
-    losses: Array
-    errors: Array
-
-    def against_constant(self, values: Array, schedule: int) -> Estimate:
-        """At the end, seed by seed."""
-        return ratio_estimate(values[:, -1, schedule], values[:, -1, -1], paired=True, minimum=MIN_SEEDS)
+TORCH, SKLEARN = "torch", "scikit-learn"
+CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE = "constant", "optimal", "invscaling", "adaptive"
 
 
-@dataclass(frozen=True)
-class Trainers:
-    """Both libraries; the mean norm of the images; how far two trainings of "adaptive" end apart."""
-
-    torch: Trainer
-    sklearn: Trainer
-    norm: float
-    apart: float
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """Rates and runs of both libraries; "adaptive" once more, to see what it saw; the images' mean norm."""
+    torch = by_epoch("five_schedulers", full, portion(report, 0, 0.6))
+    sklearn = study("sklearn_schedules", full, portion(report, 0.6, 0.9))
+    loops = [rule for rule in sklearn.spec.schedules if isinstance(rule, Feedback)]
+    closed = by_epoch("sklearn_schedules", full, portion(report, 0.9, 1), loops)
+    kept = ("train_loss", "validation_loss", "test_error")
+    runs = tidy(torch, kept, trainer=TORCH, what="runs")
+    again = tidy(closed, kept, trainer=SKLEARN, what="again")
+    even = np.linspace(0, torch.spec.longest - 1, 161).round().astype(int)
+    spaced = np.unique(np.geomspace(1, sklearn.spec.longest, 120).round()).astype(int) - 1
+    network: Any = sklearn.spec.problems[0]
+    norm = np.linalg.norm(network.parts()["train"].features, axis=1).mean()
+    return table_of(
+        [
+            *rates(TORCH, torch.spec, table_of(runs), even),
+            *runs,
+            *rates(SKLEARN, sklearn.spec, table_of(again), spaced),
+            *tidy(sklearn, kept, trainer=SKLEARN, what="runs"),
+            *again,
+            {"trainer": SKLEARN, "what": "images", "norm": float(norm)},
+        ]
+    )
 
 
 def by_epoch(name: str, full: bool, report: Report, rules: Sequence[Schedule | Feedback] = ()) -> Results:
@@ -90,84 +88,23 @@ def by_epoch(name: str, full: bool, report: Report, rules: Sequence[Schedule | F
     return study(name, full, report, change)
 
 
-def seen(results: Results, rule: Schedule | Feedback, quantity: str) -> Array:
-    """A quantity of all seeds at all records."""
-    spec = results.spec
-    curve = Curve(spec.problems[0], spec.methods[0], rule, spec.averagings[0], spec.lr[0], spec.horizons[0])
-    return np.asarray(results.runs(curve, quantity).to_numpy(), dtype=np.float64)
+def rates(trainer: str, spec: Spec, seen: Table, updates: Integers) -> Iterator[dict[str, object]]:
+    """The rates of a trainer's schedules at these updates; scikit-learn's count from 1, as there."""
+    t = updates + 1 if trainer == SKLEARN else updates
+    for rule in spec.schedules:
+        head = {"trainer": trainer, "what": "rate", "schedule": repr(rule), "label": spec.label(rule)}
+        for seed, rate in enumerate(used(spec, rule, seen)):
+            yield from lines_of(head | {"seed": seed}, {"t": t, "rate": rate[updates]})
 
 
-def rates(results: Results, rule: Schedule | Feedback, times: Array) -> Array:
-    """The rates of all seeds at these updates; a closed loop's factor is replayed on the losses it saw."""
-    spec, horizon = results.spec, results.spec.horizons[0]
+def used(spec: Spec, rule: Schedule | Feedback, seen: Table) -> Array:
+    """The rates of all seeds (R, T): a closed loop's replayed on the losses it saw, others (1, T)."""
     if not isinstance(rule, Feedback):
-        return np.tile(spec.lr[0] * multipliers(rule, horizon)[times.astype(int)], (spec.runs, 1))
-    shown = seen(results, rule, "validation_loss")[:, 1:]
-    factors = np.column_stack([np.ones(spec.runs), replay(rule, shown)])
-    steps = spec.lr[0] * multipliers(rule.schedule, horizon)[times.astype(int)]
-    return np.asarray(steps * factors[:, times.astype(int) // spec.feedback_every])
-
-
-def trainer(results: Results, closed: Results, times: Array) -> Trainer:
-    """What became of every schedule; `closed` has the closed loops' losses epoch by epoch."""
-    spec = results.spec
-    rules = [*spec.schedules[1:], spec.schedules[0]]
-    losses, errors = (
-        np.stack([seen(results, rule, quantity) for rule in rules], axis=-1)
-        for quantity in ("train_loss", "test_error")
-    )
-    return Trainer(
-        labels=tuple(spec.label(rule) for rule in rules),
-        schedules=tuple(map(repr, rules)),
-        times=times,
-        rates=np.array([rates(closed, rule, times) for rule in rules]),
-        records=np.array(spec.times(spec.horizons[0]), dtype=np.float64),
-        losses=losses,
-        errors=errors,
-    )
-
-
-def data(full: bool = False, report: Report = quiet) -> Trainers:
-    """Three trainings: torch's, scikit-learn's, and once more "adaptive", to see what it saw."""
-    torch = by_epoch("five_schedulers", full, lambda done, of: report(0.6 * done / of, 1))
-    sklearn = study("sklearn_schedules", full, lambda done, of: report(0.6 + 0.3 * done / of, 1))
-    adaptive = [rule for rule in sklearn.spec.schedules if isinstance(rule, Feedback)]
-    closed = by_epoch("sklearn_schedules", full, lambda done, of: report(0.9 + 0.1 * done / of, 1), adaptive)
-    horizon, last = torch.spec.horizons[0], sklearn.spec.horizons[0] - 1
-    even = np.linspace(0, horizon - 1, 161).round()
-    spaced = np.unique(np.geomspace(1, last + 1, 120).round()) - 1
-    ends = [seen(results, adaptive[0], "train_loss")[:, -1] for results in (sklearn, closed)]
-    network: Any = sklearn.spec.problems[0]
-    return Trainers(
-        torch=trainer(torch, torch, even),
-        sklearn=trainer(sklearn, closed, spaced),
-        norm=float(np.linalg.norm(network.parts()["train"].features, axis=1).mean()),
-        apart=float(np.abs(ends[0] - ends[1]).max()),
-    )
-
-
-COLUMNS = ("trainer", "panel", "label", "schedule", "updates", "y", "low", "high")
-
-
-def rows(d: Trainers) -> Iterator[tuple[object, ...]]:
-    """scikit-learn's rates count from 1, as there; low and high of rates are the range over seeds."""
-    for name, t, offset in (("torch", d.torch, 0), ("scikit-learn", d.sklearn, 1)):
-        for i in (-1, *range(len(t.labels) - 1)):  # the constant rate below what may equal it
-            head = t.labels[i], t.schedules[i]
-            r = t.rates[i]
-            rate = r.mean(axis=0), r.min(axis=0), r.max(axis=0)
-            yield from _lines((name, "rate", *head), t.times + offset, rate)
-            for panel, values in (("training loss", t.losses), ("test error, %", 100 * t.errors)):
-                runs = values[:, :, i]
-                curve = runs.mean(axis=0), *mean_interval(runs)
-                yield from _lines((name, panel, *head), t.records, curve)
-
-
-def _lines(
-    head: tuple[str, ...], x: Array, curve: tuple[Array, Array, Array]
-) -> Iterator[tuple[object, ...]]:
-    for point in np.column_stack([x, *curve]).tolist():
-        yield *head, *point
+        return spec.lr[0] * multipliers(rule, spec.longest)[None]
+    _, losses = seen.where("schedule", repr(rule)).runs("validation_loss")
+    factors = np.column_stack([np.ones(spec.runs), replay(rule, losses[:, 1:])])
+    steps = spec.lr[0] * multipliers(rule.schedule, spec.longest)
+    return steps * factors[:, np.arange(spec.longest) // spec.feedback_every]
 
 
 def draw(table: Table) -> Figure:
@@ -175,15 +112,18 @@ def draw(table: Table) -> Figure:
     figure = new_figure(4.4)
     axes = figure.subplots(2, 3)
     for row, (name, part) in zip(axes, table.groups("trainer"), strict=True):
-        faces = dict(zip(part.values("schedule"), looks(part.values("schedule")), strict=True))
-        for panel, (what, curves) in zip(row, part.groups("panel"), strict=True):
-            for schedule, line in curves.groups("schedule"):
-                face, shown = faces[schedule], line if what == "rate" else line.above("updates", 0.0)
-                x, colour = shown["updates"], face.colour
-                panel.fill_between(x, shown["low"], shown["high"], color=colour, alpha=0.2, lw=0)
-                panel.plot(x, shown["y"], label=line.first("label"), **face.line())
+        runs = part.where("what", "runs")
+        for face, (schedule, curve) in zip(
+            looks(runs.values("schedule")), runs.above("t", 0).groups("schedule"), strict=True
+        ):
+            draw_rates(row[0], part.where("what", "rate").where("schedule", schedule), face)
+            updates, losses = curve.runs("train_loss")
+            _, errors = curve.runs("test_error")
+            band(row[1], updates, losses, face, alpha=0.2)
+            band(row[2], updates, 100 * errors, face, alpha=0.2)
+        for panel, what in zip(row, ("rate", "training loss", "test error, %"), strict=True):
             panel.set(title=f"{name}: {what}", yscale="log", xlabel="updates")
-            _scale(panel, name == "torch", what)
+            _scale(panel, name == TORCH)
     found = [panel.get_legend_handles_labels() for panel in axes[:, 0]]
     entries = {
         label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)
@@ -193,145 +133,146 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def _scale(panel: "Axes", linear: bool, what: str) -> None:
+def draw_rates(panel: "Axes", curve: Table, face: Look) -> None:
+    """The mean over seeds, and the range."""
+    x, runs = curve.runs("rate")
+    panel.fill_between(x, runs.min(axis=0), runs.max(axis=0), color=face.colour, alpha=0.2, lw=0)
+    panel.plot(x, runs.mean(axis=0), label=curve.first("label"), **face.line())
+
+
+def _scale(panel: "Axes", linear: bool) -> None:
     """Numbers that can be read, on axes that span less than two powers of ten."""
     if not linear:
         panel.set_xscale("log")
     low, high = panel.get_ylim()
     if high < 100 * low:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(panel.yaxis)
+
+
+def _curve(d: Table, trainer: str, label: str, what: str = "runs") -> Table:
+    return d.where("trainer", trainer).where("label", label).where("what", what)
+
+
+def _end(quantity: str, trainer: str, label: str, what: str = "runs") -> OfSeeds:
+    """A quantity at the end."""
+    return lambda d: _curve(d, trainer, label, what).runs(quantity)[1][:, -1]
+
+
+def _over_constant(label: str) -> Measure:
+    """The test error of a rule of scikit-learn's, at the end."""
+    return paired(_end("test_error", SKLEARN, label), _end("test_error", SKLEARN, CONSTANT))
+
+
+def _mean_of_five(d: Table) -> Array:
+    """The test error of torch's schedulers at the end."""
+    five = [label for label in d.where("trainer", TORCH).values("label") if label != CONSTANT]
+    return np.asarray(np.mean([_end("test_error", TORCH, label)(d) for label in five], axis=0))
+
+
+def _loss_after(updates: int) -> OfSeeds:
+    """The training loss of "optimal"."""
+    return lambda d: _curve(d, SKLEARN, OPTIMAL).where("t", updates)["train_loss"]
+
+
+def _fall(d: Table, label: str) -> tuple[float, float, float]:
+    """Of a rule of scikit-learn's, the first rate and the last, and the number of the last update."""
+    curve = _curve(d, SKLEARN, label, "rate")
+    return float(curve["rate"][0]), float(curve["rate"][-1]), float(curve["t"][-1])
 
 
 _ARTICLE, _GUIDE = "A Gentle Introduction to Learning Rate Schedulers", "scikit-learn's user guide, 1.5"
-OPTIMAL, INVSCALING, ADAPTIVE = range(3)
 
 
-def _furthest(d: Trainers) -> Estimate:
-    """The largest training loss among the five, over the constant rate's."""
-    found = [d.torch.against_constant(d.torch.losses, i) for i in range(5)]
-    return max(found, key=lambda estimate: estimate.value)
+def _decline(d: Table) -> float:
+    first, last, _ = _fall(d, OPTIMAL)
+    return last / first
 
 
-def _best(d: Trainers) -> Estimate:
-    """The smallest test error among the five, over the constant rate's."""
-    found = [d.torch.against_constant(d.torch.errors, i) for i in range(5)]
-    return min(found, key=lambda estimate: estimate.value)
+def _since(d: Table) -> float:
+    first, last, updates = _fall(d, OPTIMAL)
+    return (first / last - 1) * 1000 / (updates - 1)
 
 
-def _five(d: Trainers) -> Estimate:
-    """The mean test error of the five, over the constant rate's."""
-    five, constant = d.torch.errors[:, -1, :-1].mean(axis=1), d.torch.errors[:, -1, -1]
-    return ratio_estimate(five, constant, paired=True, minimum=MIN_SEEDS)
+def _exponent(d: Table) -> float:
+    first, last, updates = _fall(d, INVSCALING)
+    return math.log(first / last) / math.log(updates)
 
 
-def _first_update(d: Trainers) -> Estimate:
-    before, after = d.sklearn.losses[:, :2, OPTIMAL].T
-    return ratio_estimate(after, before, paired=True, minimum=MIN_SEEDS)
+def _apart(d: Table) -> float:
+    once, again = (_end("train_loss", SKLEARN, ADAPTIVE, what)(d) for what in ("runs", "again"))
+    return float(np.abs(once - again).max())
 
 
-def _rate(schedule: int, d: Trainers) -> Array:
-    """The rates of a rule of scikit-learn's, of the first seed."""
-    return np.asarray(d.sklearn.rates[schedule, 0])
+def _quoted(sentence: str) -> Claim:
+    return quoted("five_schedulers", sentence, trainer=TORCH, what="runs")
 
 
-CLAIMS: tuple[Claim[Trainers], ...] = (
-    Claim(
+CLAIMS = (
+    claim(
         "a fixed rate often leads to suboptimal results: mean test error of the five over that of 0.1",
         _ARTICLE,
-        _five,
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="in ten epochs the constant rate errs least",
+        paired(_mean_of_five, _end("test_error", TORCH, CONSTANT)),
+        "at most 1",
+        refuted="in ten epochs the constant rate errs least",
     ),
-    Claim(
-        "each of the five ends below the constant rate's training loss: largest ratio",
-        "examples/five_schedulers.toml",
-        _furthest,
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="smaller rates go less far, and the loss is still falling",
-    ),
-    Claim(
-        "none lowers the constant rate's test error by more than a twentieth: smallest ratio",
-        "examples/five_schedulers.toml",
-        _best,
-        0.95,
-        relation="at_least",
-    ),
-    Claim(
+    _quoted("each of the five ends below the constant rate's training loss: largest ratio"),
+    _quoted("none lowers the constant rate's test error by more than a twentieth: smallest ratio"),
+    claim(
         "SGDClassifier typically uses a fixed rate: last rate over first, by default",
         _ARTICLE,
-        lambda d: float(_rate(OPTIMAL, d)[-1] / _rate(OPTIMAL, d)[0]),
-        1.0,
-        0.01,
-        expect="refuted",
-        finding='its default, "optimal", falls like 1/(t0 + t)',
+        _decline,
+        "1 ± 0.01",
+        refuted='its default, "optimal", falls like 1/(t0 + t)',
     ),
-    Claim(
+    claim(
         '"optimal" is 1/(alpha (t0 + t)): its first rate at the default alpha, where t0 is 1000',
         _GUIDE,
-        lambda d: float(_rate(OPTIMAL, d)[0]),
-        10.0,
-        1e-9,
+        lambda d: _fall(d, OPTIMAL)[0],
+        "10 ± 1e-9",
     ),
-    Claim(
+    claim(
         "... over the last, less one, times t0: the updates made since",
         _GUIDE,
-        lambda d: float((_rate(OPTIMAL, d)[0] / _rate(OPTIMAL, d)[-1] - 1) * 1000 / (d.sklearn.times[-1])),
-        1.0,
-        1e-9,
+        _since,
+        "1 ± 1e-9",
     ),
-    Claim(
+    claim(
         "its t0 assumes that the norm of the training samples is about 1: mean norm of the images",
         _GUIDE,
-        lambda d: d.norm,
-        1.0,
-        0.5,
-        expect="refuted",
-        finding="pixels in [0, 1], as the guide advises, make it 9",
+        lambda d: float(d.where("what", "images").first("norm")),
+        "1 ± 0.5",
+        refuted="pixels in [0, 1], as the guide advises, make it 9",
     ),
-    Claim(
+    claim(
         "... so that first updates are comparable with the weights: training loss after one over before",
         _GUIDE,
-        _first_update,
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="it is multiplied by more than 100",
+        paired(_loss_after(1), _loss_after(0)),
+        "at most 1",
+        refuted="it is multiplied by more than 100",
     ),
-    Claim(
+    quoted(
+        "sklearn_schedules",
         'the default, "optimal", ends below the constant rate\'s test error: ratio',
-        "examples/sklearn_schedules.toml",
-        lambda d: d.sklearn.against_constant(d.sklearn.errors, OPTIMAL),
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="it is still on the way back from its first updates",
+        trainer=SKLEARN,
+        what="runs",
     ),
-    Claim(
+    claim(
         '"invscaling" is eta0/t^power_t: exponent between the first rate and the last',
         _GUIDE,
-        lambda d: float(
-            np.log(_rate(INVSCALING, d)[0] / _rate(INVSCALING, d)[-1]) / np.log(1 + d.sklearn.times[-1])
-        ),
-        0.5,
-        1e-9,
+        _exponent,
+        "0.5 ± 1e-9",
     ),
-    Claim(
+    claim(
         '"adaptive" is constant while the loss keeps falling: ratio of test errors',
         _GUIDE,
-        lambda d: d.sklearn.against_constant(d.sklearn.errors, ADAPTIVE),
-        1.0,
-        0.05,
+        _over_constant(ADAPTIVE),
+        "1 ± 0.05",
     ),
-    Claim(
+    claim(
         "two trainings with other records end the same: largest difference of training losses",
         "what records don't change",
-        lambda d: d.apart,
-        0.0,
+        _apart,
+        "0",
     ),
 )

@@ -18,23 +18,18 @@ leaves a fortieth of it.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from ratelab.experiments.engines import step
-from ratelab.experiments.estimates import mean_estimate, ratio_estimate
 from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
-from ratelab.paper_figures.house.style import look, new_figure
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import claim, mean, paired
+from ratelab.paper_figures.house.style import look, mean_interval, new_figure
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
 from ratelab.problems.data.datasets import load
 from ratelab.problems.problem import exact_risk
@@ -58,12 +53,10 @@ ROUNDS, BATCH, LR, START = 1001, 32, 0.04, (0.9, 0.1)
 """Its cost has no half, so its rate of 0.02 is 0.04 here; slope and intercept at the start."""
 TRUE_LINE, SECOND_MOMENTS = np.array([-0.5, 2.0]), np.array([[64 / 3, 4.0], [4.0, 1.0]])
 """And E zzᵀ of z = (x, 1) for x even in [0, 8]."""
-SCHEDULES: tuple[tuple[str, Schedule], ...] = (
-    (r"$0.995^k$ (the notebook's)", Exponential(0.995)),
-    ("constant", Constant()),
-    ("linear to 0", Linear()),
-)
-NOTEBOOK, CONSTANT, LINEAR = range(3)
+NOTEBOOK, CONSTANT, LINEAR = r"$0.995^k$ (the notebook's)", "constant", "linear to 0"
+SCHEDULES: dict[str, Schedule] = {NOTEBOOK: Exponential(0.995), CONSTANT: Constant(), LINEAR: Linear()}
+ONE_BATCH = (NOTEBOOK, CONSTANT)
+"""Those that are looked at on the same batch in every round."""
 PRINTED_AT = tuple(range(1, ROUNDS, 50))
 PRINTED = (
     *(2.76, 1.32, 1.07, 0.956, 0.893, 0.857, 0.835, 0.821, 0.811, 0.804),
@@ -73,56 +66,77 @@ PRINTED = (
 DRAWS, RUNS = 1000, 64
 
 
-@dataclass(frozen=True)
-class Fits:
-    """Mean squared errors at K records; excesses are over the true (or the best) line's on all points.
-
-    cost, one_draw: on the notebook's batch and of its line on all points, (schedules, K)
-    draws: of other batches, each seen in every round, (draws, schedules, K)
-    fresh, left: with new batches, exact, and what is left of the start in it, (schedules, K)
-    runs: the same by simulation, (runs, schedules, K)
-    best: the least cost on the batch
-    """
-
-    times: Integers
-    cost: Array
-    one_draw: Array
-    draws: Array
-    fresh: Array
-    left: Array
-    runs: Array
-    best: float
+Lines = Iterator[dict[str, object]]
 
 
-def data(full: bool = False, report: Report = quiet) -> Fits:
-    """Descent on given batches in closed loops; fresh batches exactly and by simulation."""
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per panel, curve and record, and each draw and run at the end."""
     times = record_times(ROUNDS, 30, also=(*PRINTED_AT, *range(10, ROUNDS, 10)))
-    s = np.array([multipliers(schedule, ROUNDS) for _, schedule in SCHEDULES])
-    x, y = load("line").features, load("line").targets
-    z = np.column_stack([x, np.ones(BATCH)])
-    line = descend(z[None], y[None], np.array(START), s, times)[0]
-    off = line - TRUE_LINE
-    report(1, 3)
     problem = TableLeastSquares("line_population", batch=BATCH, initial=START)
     key = philox.stream_key(0, repr(problem))
-    features, residuals = (part[:, 0].astype(float) for part in problem.sample(key, range(DRAWS), ROUNDS, 1))
-    drawn = descend(features, residuals, problem.start, s, times)
+    found = [*on_its_batch(times)]
+    report(1, 3)
+    found += on_other_batches(problem, key, times)
     report(2, 3)
-    fresh = exact_risk(problem, s, np.array([LR]), [np.ones_like(s)], times)
-    runs = step.simulate(problem, SGD(), s, np.array([LR]), [np.ones_like(s)], times, key, range(RUNS))
+    found += on_new_batches(problem, key, times)
+    report(3, 3)
+    return table_of(found)
+
+
+def shapes(names: Iterable[str]) -> Array:
+    """Multipliers (schedules, T)."""
+    return np.array([multipliers(SCHEDULES[name], ROUNDS) for name in names])
+
+
+def head(panel: str, line: str, name: str) -> dict[str, object]:
+    return {"panel": panel, "line": line, "schedule": repr(SCHEDULES[name]), "name": name}
+
+
+def on_its_batch(times: Integers) -> Lines:
+    """Mean squared errors on its batch, and of its line on all points, there over the true line's."""
+    z, y = np.column_stack([load("line").features, np.ones(BATCH)]), load("line").targets
+    best = 2 * TableLeastSquares("line", batch=BATCH, replacement=False).minimum
+    fitted = descend(z[None], y[None], np.array(START), shapes(ONE_BATCH), times)[0]
+    for name, line in zip(ONE_BATCH, fitted, strict=True):
+        off = line - TRUE_LINE
+        cost, excess = (
+            np.mean((line @ z.T - y) ** 2, axis=-1),
+            np.einsum("ki,ij,kj->k", off, SECOND_MOMENTS, off),
+        )
+        yield from lines_of(head("cost", "batch", name) | {"best": best}, {"t": times, "value": cost})
+        yield from lines_of(head("same", "notebook", name), {"t": times, "value": excess})
+    yield from lines_of(head("cost", "printed", NOTEBOOK), {"t": PRINTED_AT, "value": PRINTED})
+
+
+def on_other_batches(problem: TableLeastSquares, key: int, times: Integers) -> Lines:
+    """Of lines that saw one other batch each."""
+    z, y = (part[:, 0].astype(float) for part in problem.sample(key, range(DRAWS), ROUNDS, 1))
+    off = descend(z, y, problem.start, shapes(ONE_BATCH), times)
+    for name, excess in zip(ONE_BATCH, np.moveaxis(off**2 @ problem.eigenvalues, 1, 0), strict=True):
+        yield from sampled("same", "draws", name, times, excess)
+
+
+def on_new_batches(problem: TableLeastSquares, key: int, times: Integers) -> Lines:
+    """With new batches: exactly, what is left of the start in it, and by simulation."""
+    s, lr = shapes(SCHEDULES), np.array([LR])
+    exact = exact_risk(problem, s, lr, [np.ones_like(s)], times)
+    runs = step.simulate(problem, SGD(), s, lr, [np.ones_like(s)], times, key, range(RUNS))
     kept = np.cumprod(1 - LR * s[:, :, None] * problem.eigenvalues, axis=1)
     kept = np.concatenate([np.ones_like(kept[:, :1]), kept], axis=1)[:, times] * problem.start
-    report(3, 3)
-    return Fits(
-        times,
-        cost=np.mean((line @ z.T - y) ** 2, axis=-1),
-        one_draw=np.einsum("ski,ij,skj->sk", off, SECOND_MOMENTS, off),
-        draws=drawn**2 @ problem.eigenvalues,
-        fresh=2 * fresh[:, 0, 0],
-        left=kept**2 @ problem.eigenvalues,
-        runs=2 * runs[:, :, 0, 0],
-        best=2 * TableLeastSquares("line", batch=BATCH, replacement=False).minimum,
-    )
+    left = kept**2 @ problem.eigenvalues
+    for i, name in enumerate(SCHEDULES):
+        columns = {"t": times, "value": 2 * exact[i, 0, 0], "left_of_start": left[i]}
+        yield from lines_of(head("fresh", "exact", name), columns)
+        yield from sampled("fresh", "runs", name, times, 2 * runs[:, i, 0, 0])
+
+
+def sampled(panel: str, line: str, name: str, times: Integers, values: Array) -> Lines:
+    """The mean of `values` (R, K) and its interval at every record, and each of them at the end."""
+    low, high = mean_interval(values)
+    columns = {"t": times, "value": values.mean(axis=0), "low": low, "high": high}
+    yield from lines_of(head(panel, line, name), columns)
+    ends = {"seed": np.arange(len(values)), "value": values[:, -1]}
+    yield from lines_of(head(panel, "each", name) | {"t": ROUNDS}, ends)
 
 
 def descend(z: Array, y: Array, start: Array, s: Array, times: Integers) -> Array:
@@ -137,32 +151,6 @@ def descend(z: Array, y: Array, start: Array, s: Array, times: Integers) -> Arra
     return np.stack(path, axis=2)[:, :, times]
 
 
-COLUMNS = (
-    *("panel", "line", "schedule", "name", "t", "value", "low", "high"),
-    *("best", "left_of_start"),
-)
-
-
-def rows(d: Fits) -> Iterator[tuple[object, ...]]:
-    """One row per panel, line and record; what isn't there is NaN."""
-    nan = math.nan
-    for i, (name, schedule) in enumerate(SCHEDULES):
-        low, high = mean_interval(d.draws[:, i])
-        few = mean_interval(d.runs[:, i])
-        means = d.draws[:, i].mean(axis=0), d.runs[:, i].mean(axis=0)
-        for k, t in enumerate(d.times.tolist()):
-            head = repr(schedule), name, t
-            if i != LINEAR:
-                yield "cost", "batch", *head, float(d.cost[i, k]), nan, nan, d.best, nan
-                yield "same", "notebook", *head, float(d.one_draw[i, k]), nan, nan, nan, nan
-                yield "same", "draws", *head, float(means[0][k]), float(low[k]), float(high[k]), nan, nan
-            yield "fresh", "exact", *head, float(d.fresh[i, k]), nan, nan, nan, float(d.left[i, k])
-            interval = float(few[0][k]), float(few[1][k])
-            yield "fresh", "runs", *head, float(means[1][k]), *interval, nan, nan
-    for t, cost in zip(PRINTED_AT, PRINTED, strict=True):
-        yield "cost", "printed", repr(SCHEDULES[0][1]), SCHEDULES[0][0], t, cost, nan, nan, nan, nan
-
-
 def draw(table: Table) -> Figure:
     """The notebook's own cost, its line's worth, and the one that it meant."""
     figure = new_figure(3.0)
@@ -174,7 +162,8 @@ def draw(table: Table) -> Figure:
         panel.set(xlabel="rounds", xlim=(-15, 1020), xticks=(0, 500, 1000))
     for panel in (same, fresh):
         panel.set(yscale="log", ylim=(2e-4, 3))
-    figure.legend(handles=legend(table), loc="outside lower center", ncols=3)
+    label(cost, table)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -217,146 +206,144 @@ def draw_fresh(panel: "Axes", table: Table) -> None:
     panel.set_title("as intended: new batches")
 
 
-def legend(table: Table) -> list[Artist]:
+def label(panel: "Axes", table: Table) -> None:
     """Schedules, and what else is drawn."""
-    entries: list[Artist] = [
-        Line2D([], [], label=name, **look(schedule).line() | {"marker": look(schedule).marker})
-        for (schedule, name), _ in table.groups("schedule", "name")
-    ]
-    entries.append(Line2D([], [], color="0.4", ls="", marker="D", mfc="white", label="printed costs"))
-    entries.append(Line2D([], [], color="0.4", ls="--", lw=0.7, label="least cost on the batch"))
-    entries.append(Line2D([], [], color="0.4", ls=":", lw=0.8, label="left of the start"))
-    entries.append(Line2D([], [], color="0.4", lw=1.8, label="thick: the notebook's 32 points"))
-    entries.append(Line2D([], [], color="0.4", lw=0.7, label="thin: mean over 1000 draws"))
-    entries.append(Patch(color="0.4", alpha=0.3, lw=0, label="band: 95 % interval of the mean"))
-    return entries
+    for schedule, name in [key for key, _ in table.groups("schedule", "name")]:
+        panel.plot([], [], label=name, marker=look(schedule).marker, **look(schedule).line())
+    panel.plot([], [], "D", color="0.4", mfc="white", label="printed costs")
+    panel.plot([], [], color="0.4", ls="--", lw=0.7, label="least cost on the batch")
+    panel.plot([], [], color="0.4", ls=":", lw=0.8, label="left of the start")
+    panel.plot([], [], color="0.4", lw=1.8, label="thick: the notebook's 32 points")
+    panel.plot([], [], color="0.4", lw=0.7, label="thin: mean over 1000 draws")
+    panel.fill_between([], [], [], color="0.4", alpha=0.3, lw=0, label="band: 95 % interval of the mean")
 
 
-PRINTS, DERIVED = "Krohn, printed", "derived here"
+Entries: TypeAlias = Callable[[Table], Array]
+"""(1,), or (R,) of each draw or run."""
 
 
-def _end(d: Fits, schedule: int) -> float:
-    return float(d.fresh[schedule, -1])
+def at(panel: str, line: str, name: str, y: str = "value", t: int = ROUNDS) -> Entries:
+    """At a record, the last one if none is given."""
+    return lambda table: table.where("panel", panel).where("line", line).where("name", name).where("t", t)[y]
 
 
-def _furthest(d: Fits) -> float:
+def over(above: Entries, below: Entries) -> Entries:
+    return lambda table: above(table) / below(table)
+
+
+def less(more: Entries, by: Entries) -> Entries:
+    return lambda table: more(table) - by(table)
+
+
+def only(of: Entries) -> Callable[[Table], float]:
+    """The one entry."""
+    return lambda table: float(of(table).item())
+
+
+def rise(table: Table) -> float:
+    """The largest of the notebook's cost between records."""
+    return float(np.diff(table.where("line", "batch").where("name", NOTEBOOK)["value"]).max())
+
+
+def furthest(table: Table) -> float:
     """From a printed cost, in units of its last digit."""
-    costs = d.cost[NOTEBOOK, np.searchsorted(d.times, PRINTED_AT)]
-    digit = 10.0 ** (np.floor(np.log10(PRINTED)) - 2)
-    return float(np.max(np.abs(costs - PRINTED) / digit))
+    ours, printed = table.where("line", "batch").where("name", NOTEBOOK), table.where("line", "printed")
+    digit = 10.0 ** (np.floor(np.log10(printed["value"])) - 2)
+    costs = ours["value"][np.searchsorted(ours["t"], printed["t"])]
+    return float(np.max(np.abs(costs - printed["value"]) / digit))
 
 
 _LAPLACE = math.sqrt(math.pi) / (4 * BATCH) * math.sqrt(LR / ROUNDS)
 LINEAR_NOISE = _LAPLACE * float(np.sum(np.sqrt(np.linalg.eigvalsh(SECOND_MOMENTS))))
 """Σ λ ∫ η² (λ/B) exp(−2λ ∫ η) for η = η₀ (T − t)/T and noise of variance 1 in the labels."""
 
-CLAIMS: tuple[Claim[Fits], ...] = (
-    Claim("the cost at the start", PRINTS, lambda d: float(d.cost[0, 0]), 33.3355, 0.51e-4),
-    Claim("the cost after one step", PRINTS, lambda d: float(d.cost[0, 1]), 2.7568, 0.51e-4),
-    Claim(
+_COST = at("cost", "batch", NOTEBOOK)
+_FRESH = {name: at("fresh", "exact", name) for name in SCHEDULES}
+_LEFT = {name: at("fresh", "exact", name, "left_of_start") for name in SCHEDULES}
+_DRAWS = {name: at("same", "each", name) for name in ONE_BATCH}
+_ONE_DRAW = {name: at("same", "notebook", name) for name in ONE_BATCH}
+_PRINTS, _DERIVED, _PAGE = "Krohn, printed", "derived here", "docs/networks.md"
+_LOWER = "Krohn: lower validation cost due to learning rate scheduling"
+
+CLAIMS = (
+    claim("the cost at the start", _PRINTS, only(at("cost", "batch", NOTEBOOK, t=0)), "33.3355 ± 0.51e-4"),
+    claim("the cost after one step", _PRINTS, only(at("cost", "batch", NOTEBOOK, t=1)), "2.7568 ± 0.51e-4"),
+    claim(
         "the 20 costs that it prints: the furthest of ours, in units of the printed last digit",
-        PRINTS,
-        _furthest,
-        0.51,
-        relation="at_most",
+        _PRINTS,
+        furthest,
+        "at most 0.51",
     ),
-    Claim(
+    claim(
         "as printed, it is SGD: the largest rise of the cost between records is above 0",
         "Krohn: Optimize parameters via SGD",
-        lambda d: float(np.diff(d.cost[NOTEBOOK]).max()),
-        0.0,
-        relation="at_least",
-        expect="refuted",
-        finding="the cost falls in every round: all see the same 32 points, and it is gradient descent",
+        rise,
+        "at least 0",
+        refuted="the cost falls in every round: all see the same 32 points, and it is gradient descent",
     ),
-    Claim(
-        "as printed, the cost at the end",
-        "docs/networks.md",
-        lambda d: float(d.cost[NOTEBOOK, -1]),
-        0.7853,
-        0.51e-4,
-    ),
-    Claim(
+    claim("as printed, the cost at the end", _PAGE, only(_COST), "0.7853 ± 0.51e-4"),
+    claim(
         "as printed, the end above what the 32 points allow",
         "examples/line_as_printed.toml",
-        lambda d: float(d.cost[NOTEBOOK, -1]) - d.best,
-        0.0512,
-        0.51e-4,
+        only(less(_COST, at("cost", "batch", NOTEBOOK, "best"))),
+        "0.0512 ± 0.51e-4",
     ),
-    Claim(
-        "as intended, the excess at the end",
-        "docs/networks.md",
-        lambda d: _end(d, NOTEBOOK),
-        0.0235,
-        0.51e-4,
-    ),
-    Claim(
+    claim("as intended, the excess at the end", _PAGE, only(_FRESH[NOTEBOOK]), "0.0235 ± 0.51e-4"),
+    claim(
         "as intended, the mean excess of 64 runs over the exact one",
-        DERIVED,
-        lambda d: mean_estimate(d.runs[:, NOTEBOOK, -1] / d.fresh[NOTEBOOK, -1]),
-        1.0,
-        tolerance=0.1,
+        _DERIVED,
+        mean(over(at("fresh", "each", NOTEBOOK), _FRESH[NOTEBOOK])),
+        "1 ± 0.1",
     ),
-    Claim(
+    claim(
         '"Lower validation cost due to [...] learning rate scheduling", as intended: the excess falls by',
         "Krohn; 7 % in docs/networks.md",
-        lambda d: 1 - _end(d, NOTEBOOK) / _end(d, CONSTANT),
-        0.07,
-        tolerance=0.0051,
+        lambda table: 1 - only(over(_FRESH[NOTEBOOK], _FRESH[CONSTANT]))(table),
+        "0.07 ± 0.0051",
     ),
-    Claim(
+    claim(
         "as intended, the share of the excess that is noise is most of it",
         "Krohn: the cost can't reach 0 because of the noise",
-        lambda d: 1 - float(d.left[NOTEBOOK, -1]) / _end(d, NOTEBOOK),
-        0.5,
-        relation="at_least",
-        expect="refuted",
-        finding="1 % is noise; 99 % is left of the start, which 0.995^k is too short to forget",
+        lambda table: 1 - only(over(_LEFT[NOTEBOOK], _FRESH[NOTEBOOK]))(table),
+        "at least 0.5",
+        refuted="1 % is noise; 99 % is left of the start, which 0.995^k is too short to forget",
     ),
-    Claim(
+    claim(
         "linear to 0 from the same rate, as intended: excess less what is left of the start, by Laplace",
-        DERIVED,
-        lambda d: _end(d, LINEAR) - float(d.left[LINEAR, -1]),
-        LINEAR_NOISE,
-        tolerance=0.05 * LINEAR_NOISE,
+        _DERIVED,
+        only(less(_FRESH[LINEAR], _LEFT[LINEAR])),
+        f"{LINEAR_NOISE} ± {0.05 * LINEAR_NOISE}",
     ),
-    Claim(
+    claim(
         "linear to 0 from the same rate, as intended: excess over the notebook's",
-        DERIVED,
-        lambda d: _end(d, LINEAR) / _end(d, NOTEBOOK),
-        1 / 40,
-        relation="at_most",
+        _DERIVED,
+        only(over(_FRESH[LINEAR], _FRESH[NOTEBOOK])),
+        f"at most {1 / 40}",
     ),
-    Claim(
+    claim(
         "one batch instead of new ones costs something: excess at the end, printed over intended",
-        DERIVED,
-        lambda d: float(d.one_draw[NOTEBOOK, -1]) / _end(d, NOTEBOOK),
-        1.0,
-        relation="at_least",
-        expect="refuted",
-        finding="not for the notebook's 32 points, by luck: their line ends nearer to the true one",
+        _DERIVED,
+        only(over(_ONE_DRAW[NOTEBOOK], _FRESH[NOTEBOOK])),
+        "at least 1",
+        refuted="not for the notebook's 32 points, by luck: their line ends nearer to the true one",
     ),
-    Claim(
+    claim(
         "but on average over draws of the 32 points it does: the mean excess is twice the intended one",
-        DERIVED,
-        lambda d: mean_estimate(d.draws[:, NOTEBOOK, -1] / d.fresh[NOTEBOOK, -1]),
-        2.0,
-        relation="at_least",
+        _DERIVED,
+        mean(over(_DRAWS[NOTEBOOK], _FRESH[NOTEBOOK])),
+        "at least 2",
     ),
-    Claim(
+    claim(
         "as printed, for the notebook's 32 points: its schedule's excess is below half the constant's",
-        "Krohn: lower validation cost due to learning rate scheduling",
-        lambda d: float(d.one_draw[NOTEBOOK, -1] / d.one_draw[CONSTANT, -1]),
-        0.5,
-        relation="at_most",
+        _LOWER,
+        only(over(_ONE_DRAW[NOTEBOOK], _ONE_DRAW[CONSTANT])),
+        "at most 0.5",
     ),
-    Claim(
+    claim(
         "as printed, over 1000 draws of 32 points: mean excess of its schedule over the constant rate's",
-        "Krohn: lower validation cost due to learning rate scheduling",
-        lambda d: ratio_estimate(d.draws[:, NOTEBOOK, -1], d.draws[:, CONSTANT, -1], paired=True),
-        1.0,
-        relation="at_most",
-        expect="refuted",
-        finding="on average the start that it leaves costs more than the noise that it doesn't fit",
+        _LOWER,
+        paired(_DRAWS[NOTEBOOK], _DRAWS[CONSTANT]),
+        "at most 1",
+        refuted="on average the start that it leaves costs more than the noise that it doesn't fit",
     ),
 )

@@ -19,8 +19,8 @@ several local optima, and 3 % are possible.
 """
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,10 +28,11 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import exp1
 
 from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
+from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.moments import Additive, exact_risk
 
@@ -49,48 +50,26 @@ BATCHES = 2.0 ** np.arange(22)
 MOMENTA = 1 - 0.5 ** np.arange(7)
 
 
-@dataclass(frozen=True)
-class Costs:
-    """Fewest updates and their effective lr, shape (momenta, batches).
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per method and batch size; the full form takes each eigenvalue by itself.
 
-    preconditioned (batches,): updates of the preconditioned method
-    again (momenta,): updates at the largest batch by the recursion of `theory.moments`
+    `best`: 1 for the best momentum; `stepped`: updates by the recursion, at the largest batch size.
     """
-
-    updates: Array
-    effective: Array
-    preconditioned: Array
-    again: Array
-
-    @property
-    def tuned(self) -> Array:
-        """Updates of the best momentum, (batches,)."""
-        return np.asarray(self.updates.min(axis=0))
-
-    @property
-    def tuned_effective(self) -> Array:
-        """The effective lr of the best momentum, (batches,)."""
-        return np.asarray(self.effective[self.updates.argmin(axis=0), np.arange(len(BATCHES))])
-
-
-def critical(updates: Array) -> float:
-    """The batch size at which B times the updates is twice what it is at first, interpolated."""
-    waste = np.maximum.accumulate(np.log2(BATCHES * updates / updates[0]))
-    return float(2 ** np.interp(1.0, waste, np.log2(BATCHES)))
-
-
-def data(full: bool = False, report: Report = quiet) -> Costs:
-    """Every momentum at every batch size; the full form takes each eigenvalue by itself."""
     h, count = spectrum(1.0 if full else 1.05)
-    found = np.empty((len(MOMENTA) + 1, len(BATCHES), 2))
-    for done, (i, k) in enumerate(np.ndindex(found.shape[:2])):
-        beta, power = (float(MOMENTA[i]), 0.0) if i < len(MOMENTA) else (0.0, 0.5)
-        found[i, k] = Model(h, count, float(BATCHES[k]), beta, power).fewest()
-        report(done + 1, len(found) * len(BATCHES))
+    methods = [(beta, 0.0) for beta in MOMENTA.tolist()] + [(0.0, 0.5)]
+    found = np.empty((len(methods), len(BATCHES), 2))
+    for done, (i, k) in enumerate(np.ndindex(found.shape[:2]), 1):
+        found[i, k] = Model(h, count, float(BATCHES[k]), *methods[i]).fewest()
+        report(done, len(methods) * len(BATCHES))
     updates, lrs = np.moveaxis(found, 2, 0)
-    largest = [Model(h, count, float(BATCHES[-1]), float(beta)) for beta in MOMENTA]
-    again = np.array([model.stepped(lr) for model, lr in zip(largest, lrs[:-1, -1], strict=True)])
-    return Costs(updates[:-1], lrs[:-1] / (1 - MOMENTA)[:, None], updates[-1], again)
+    best = updates == updates[:-1].min(axis=0)
+    table: list[dict[str, object]] = []
+    for i, beta in enumerate(MOMENTA.tolist()):
+        columns = {"updates": updates[i], "effective_lr": lrs[i] / (1 - beta), "best": best[i].astype(int)}
+        table += lines_of({"method": "heavy ball", "momentum": beta}, {"batch": BATCHES} | columns)
+        table[-1]["stepped"] = Model(h, count, float(BATCHES[-1]), beta).stepped(lrs[i, -1])
+    table += lines_of({"method": "preconditioned"}, {"batch": BATCHES, "updates": updates[-1]})
+    return table_of(table)
 
 
 def spectrum(ratio: float) -> tuple[Array, Array]:
@@ -167,19 +146,6 @@ class Model:
         return float(times[np.argmax(risk[0, 0, 0] <= TARGET)])
 
 
-COLUMNS = ("method", "momentum", "batch", "updates", "effective_lr", "best", "perfect")
-
-
-def rows(d: Costs) -> Iterator[tuple[object, ...]]:
-    """One row per method and batch size; `best` is 1 for the best momentum; `perfect`: perfect scaling."""
-    best, perfect = d.updates.argmin(axis=0), d.updates[0, 0] / BATCHES
-    for i, k in np.ndindex(d.updates.shape):
-        numbers = d.updates[i, k], d.effective[i, k], best[k] == i, perfect[k]
-        yield "heavy ball", float(MOMENTA[i]), float(BATCHES[k]), *map(float, numbers)
-    for batch, cost in zip(BATCHES.tolist(), d.preconditioned.tolist(), strict=True):
-        yield "preconditioned", 0.0, batch, cost, float("nan"), 0.0, float(d.preconditioned[0]) / batch
-
-
 def draw(table: Table) -> Figure:
     """Updates on the left, effective lrs on the right."""
     figure = new_figure(3.3)
@@ -194,8 +160,8 @@ def draw(table: Table) -> Figure:
             panel.plot(curve["batch"], curve[column], label=label, **look.line())
             panel.plot(best["batch"], best[column], "o", color=look.colour, mec="white", mew=0.4, zorder=4)
     left.plot(other["batch"], other["updates"], color="black", ls=(0, (4, 1.5)), label="preconditioned SGD")
-    for curve in (ball.where("momentum", 0.0), other):
-        left.plot(curve["batch"], curve["perfect"], ":", color="0.5", zorder=0)
+    for curve in (table.where("momentum", 0.0), other):
+        left.plot(curve["batch"], curve["updates"][0] / curve["batch"], ":", color="0.5", zorder=0)
     left.plot([], [], ":", color="0.5", label="perfect scaling")
     left.plot([], [], "o", color="0.4", label=r"best $\beta$")
     slope_triangle(left, 3, 2e4, -1, "$-1$")
@@ -207,6 +173,57 @@ def draw(table: Table) -> Figure:
         panel.set_xticks(10.0 ** np.arange(0, 7))
     figure.legend(loc="outside lower center", ncols=5)
     return figure
+
+
+Curve: TypeAlias = tuple[str, str | float]
+"""A column, and the entry that the curve's rows have there, one per batch size."""
+
+SGD: Curve = ("momentum", 0.0)
+TUNED: Curve = ("best", 1)
+PRECONDITIONED: Curve = ("method", "preconditioned")
+
+
+def along(table: Table, curve: Curve, y: str) -> Array:
+    """The smallest batch size first."""
+    rows = table.where(*curve)
+    return np.asarray(rows[y][np.argsort(rows["batch"])])
+
+
+def slope(curve: Curve, y: str, low: int, high: int) -> Measure:
+    """Of the log on log B, for batch sizes from 2^low to 2^high."""
+
+    def of(table: Table) -> float:
+        batches, values = (along(table, curve, name)[low : high + 1] for name in ("batch", y))
+        return float(slope_weights(batches) @ np.log(values))
+
+    return of
+
+
+def at(curve: Curve, y: str, place: int) -> Measure:
+    """At the smallest batch size (0) or the largest (-1)."""
+    return lambda table: float(along(table, curve, y)[place])
+
+
+def saving(y: str, curve: Curve, batches: slice) -> Measure:
+    """The most of SGD's updates over a curve's, at some batch sizes."""
+    return lambda table: float((along(table, SGD, y) / along(table, curve, y))[batches].max())
+
+
+def scaling(curve: Curve) -> Measure:
+    """The critical batch size over SGD's: B times the updates is twice what it is at first, interpolated."""
+
+    def critical(table: Table, curve: Curve) -> float:
+        batches, updates = (along(table, curve, name) for name in ("batch", "updates"))
+        waste = np.maximum.accumulate(np.log2(batches * updates / updates[0]))
+        return float(2 ** np.interp(1.0, waste, np.log2(batches)))
+
+    return lambda table: critical(table, curve) / critical(table, SGD)
+
+
+def disagreement(table: Table) -> float:
+    """Of closed form and recursion at the largest batch size: the largest |log of the ratio|."""
+    largest = table.above("stepped", 0)
+    return float(np.abs(np.log(largest["stepped"] / largest["updates"])).max())
 
 
 def small_batch_product(power: float) -> float:
@@ -226,63 +243,46 @@ _FLOOR = float(DIM / 4 * brentq(lambda u: exp1(u) - 2 * TARGET, 0.1, 10))
 """Of SGD without noise at lr 2: the risk is E₁(4T/d)/2, for many eigenvalues."""
 
 _PAPER, _HERE = "Zhang et al. 2019", "derived here"
-
-
-def _slope(values: Array, low: int, high: int) -> float:
-    """Of log values on log B, for batch sizes from 2^low to 2^high."""
-    part = slice(low, high + 1)
-    return float(slope_weights(BATCHES[part]) @ np.log(values[part]))
-
-
-def _about(
-    sentence: str, source: str, measure: Callable[[Costs], float], predicted: float, tolerance: float
-) -> Claim[Costs]:
-    return Claim(sentence, source, lambda d: float(measure(d)), predicted, tolerance)
-
-
-def _tenfold(sentence: str, measure: Callable[[Costs], float]) -> Claim[Costs]:
-    source = f"{_PAPER}; number chosen here"
-    return Claim(sentence, source, lambda d: float(measure(d)), 10.0, relation="at_least")
-
-
+_CHOSEN = f"{_PAPER}; number chosen here"
 _CRITICAL = "critical batch size (twice the updates of perfect scaling) over SGD's: "
 
-CLAIMS: tuple[Claim[Costs], ...] = (
-    _about("SGD, B up to 32: slope of log updates", _PAPER, lambda d: _slope(d.updates[0], 0, 5), -1, 0.02),
-    _about("SGD, B from 2^18: slope of log updates", _PAPER, lambda d: _slope(d.updates[0], 18, 21), 0, 0.02),
-    _about("SGD, B up to 32: slope of the log lr", _PAPER, lambda d: _slope(d.effective[0], 0, 5), 1, 0.02),
-    _about("SGD, largest B: the lr nears 2/h_1", _HERE, lambda d: d.effective[0, -1], 2, 0.02),
-    _about("SGD, B = 1: updates", _HERE, lambda d: d.updates[0, 0], _PRODUCTS[0], _PRODUCTS[0] / 100),
-    _about("SGD, largest B: updates", _HERE, lambda d: d.updates[0, -1], _FLOOR, _FLOOR / 100),
-    _about(
+CLAIMS = (
+    claim("SGD, B up to 32: slope of log updates", _PAPER, slope(SGD, "updates", 0, 5), "-1 ± 0.02"),
+    claim("SGD, B from 2^18: slope of log updates", _PAPER, slope(SGD, "updates", 18, 21), "0 ± 0.02"),
+    claim("SGD, B up to 32: slope of the log lr", _PAPER, slope(SGD, "effective_lr", 0, 5), "1 ± 0.02"),
+    claim("SGD, largest B: the lr nears 2/h_1", _HERE, at(SGD, "effective_lr", -1), "2 ± 0.02"),
+    claim("SGD, B = 1: updates", _HERE, at(SGD, "updates", 0), f"{_PRODUCTS[0]} ± {_PRODUCTS[0] / 100}"),
+    claim("SGD, largest B: updates", _HERE, at(SGD, "updates", -1), f"{_FLOOR} ± {_FLOOR / 100}"),
+    claim(
         "B up to 16: most that momentum saves, SGD's updates over its",
         _PAPER,
-        lambda d: (d.updates[0] / d.tuned)[:5].max(),
-        1,
-        0.02,
+        saving("updates", TUNED, slice(5)),
+        "1 ± 0.02",
     ),
-    _tenfold("largest B: SGD's updates over momentum's", lambda d: d.again[0] / d.again.min()),
-    _tenfold(_CRITICAL + "momentum", lambda d: critical(d.tuned) / critical(d.updates[0])),
-    _tenfold(_CRITICAL + "preconditioned", lambda d: critical(d.preconditioned) / critical(d.updates[0])),
-    _about(
+    claim(
+        "largest B: SGD's updates over momentum's",
+        _CHOSEN,
+        saving("stepped", TUNED, slice(-1, None)),
+        "at least 10",
+    ),
+    claim(_CRITICAL + "momentum", _CHOSEN, scaling(TUNED), "at least 10"),
+    claim(_CRITICAL + "preconditioned", _CHOSEN, scaling(PRECONDITIONED), "at least 10"),
+    claim(
         "momentum, B up to 2^12: slope of the log of the best effective lr",
         _PAPER,
-        lambda d: _slope(d.tuned_effective, 0, 12),
-        1,
-        0.02,
+        slope(TUNED, "effective_lr", 0, 12),
+        "1 ± 0.02",
     ),
-    _about(
+    claim(
         "B = 1: SGD's updates over preconditioned SGD's",
         _HERE,
-        lambda d: d.updates[0, 0] / d.preconditioned[0],
-        _PRODUCTS[0] / _PRODUCTS[1],
-        0.05,
+        saving("updates", PRECONDITIONED, slice(1)),
+        f"{_PRODUCTS[0] / _PRODUCTS[1]} ± 0.05",
     ),
-    _about(
+    claim(
         "largest B: closed form against recursion, largest |log of the ratio of updates|",
         "two ways",
-        lambda d: np.abs(np.log(d.again / d.updates[:, -1])).max(),
-        0,
-        0.02,
+        disagreement,
+        "0 ± 0.02",
     ),
 )

@@ -17,8 +17,7 @@ factors count steps of the scheduler, not epochs as the guide's comments have it
 
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +27,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ratelab.experiments import dialects
+from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim
-from ratelab.paper_figures.house.style import look, new_figure
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import claim
+from ratelab.paper_figures.house.style import label_edges, look, new_figure
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
 from ratelab.theory.reading import call
 from ratelab.theory.schedules import Compounding, InversePower, Schedule, multipliers
@@ -77,51 +77,27 @@ OURS: dict[str, Schedule] = {
 }
 """What no text says, because it holds a function."""
 
-_FORMULAS = ("CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR", "LambdaLR")
-IS_RECURSIVE = np.array([not text.startswith(_FORMULAS) for text, _ in SCHEDULERS])
-"""Whether torch multiplies the rate in force; else it evaluates a formula."""
-
 
 def function(t: int) -> float:
     """The factor that LambdaLR and MultiplicativeLR are given here."""
     return 1 / (1 + t / 10)
 
 
-@dataclass(frozen=True)
-class Traces:
-    """Rates (schedulers, steps), ours and torch's, and torch's momentum; NaN where there is none."""
-
-    ours: Array
-    torch: Array
-    momentum: Array
-
-    @property
-    def difference(self) -> Array:
-        """The largest of each scheduler, relative to torch's rate, or to LR where that is 0.
-
-        Of those that torch evaluates as a formula relative to the largest rate: a formula's terms cancel.
-        """
-        largest = np.nanmax(self.torch, axis=1, keepdims=True)
-        unit = np.where(self.torch == 0, LR, np.abs(self.torch))
-        unit = np.where(IS_RECURSIVE[:, None], unit, largest)
-        return np.asarray(np.nanmax(np.abs(self.ours - self.torch) / unit, axis=1))
-
-    def rates(self, text: str) -> Array:
-        """torch's, of the one scheduler whose text this is a part of."""
-        (row,) = [k for k, (call, _) in enumerate(SCHEDULERS) if text in call]
-        return np.asarray(self.torch[row])
-
-
-def data(full: bool = False, report: Report = quiet) -> Traces:
-    """Every scheduler twice; the full form is the quick one."""
-    found = np.full((3, len(SCHEDULERS), STEPS), np.nan)
-    for k, (text, _) in enumerate(SCHEDULERS):
-        schedule = ours(text)
-        horizon = SHOWN if text.startswith("OneCycleLR") else STEPS  # where it ends
-        found[0, k, :horizon] = LR * multipliers(schedule, horizon)
-        found[1, k], found[2, k] = stepped(text)
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """A line per scheduler and step: the rates, ours and torch's, and torch's momentum, empty where there is
+    none; the full form is the quick one."""
+    found: list[dict[str, object]] = []
+    for k, (text, settings) in enumerate(SCHEDULERS):
+        name, schedule = text.partition("(")[0], ours(text)
+        horizon = SHOWN if name == "OneCycleLR" else STEPS  # where it ends
+        rates = np.pad(LR * multipliers(schedule, horizon), (0, STEPS - horizon), constant_values=np.nan)
+        torch, momentum = stepped(text)
+        found += lines_of(
+            {"scheduler": name, "settings": settings, "schedule": repr(schedule)},
+            {"t": range(STEPS), "ours": rates, "torch": torch, "momentum": momentum},
+        )
         report(k + 1, len(SCHEDULERS))
-    return Traces(*found)
+    return table_of(found)
 
 
 def ours(text: str) -> Schedule:
@@ -156,43 +132,27 @@ def stepped(text: str) -> tuple[Array, Array]:
     return found[0], found[1]
 
 
-COLUMNS = ("scheduler", "settings", "schedule", "t", "ours", "torch", "momentum", "shown", "difference")
-
-
-def rows(traces: Traces) -> Iterator[tuple[object, ...]]:
-    """One row per scheduler and step; rates in units of 10⁻³."""
-    for k, (text, settings) in enumerate(SCHEDULERS):
-        name = text.partition("(")[0]
-        kept = traces.ours[k] / LR, traces.torch[k] / LR, traces.momentum[k]
-        for t, numbers in enumerate(zip(*(values.tolist() for values in kept), strict=True)):
-            yield name, settings, repr(ours(text)), t, *numbers, SHOWN, float(traces.difference[k])
-
-
 def draw(table: Table) -> Figure:
     """Four in a row, in the guide's order."""
     figure = new_figure(4.4)
     panels = figure.subplots(4, 4, sharex=True, sharey=True)
-    for panel, ((name, settings), curve) in zip(
-        panels.flat, table.groups("scheduler", "settings"), strict=True
-    ):
+    curves = table.groups("scheduler", "settings")
+    for panel, ((name, settings), curve) in zip(panels.flat, curves, strict=True):
         title = f"{name}\n{settings}".replace("WarmRestarts\n", "Warm-\nRestarts, ")  # or it is too wide
         draw_one(panel, curve, title)
-    for panel in panels[:, 0]:
-        panel.set_ylabel("rate / $10^{-3}$")
-    for panel in panels[-1]:
-        panel.set_xlabel("step $t$")
+    label_edges(panels, x="step $t$", y="rate / $10^{-3}$")
     figure.legend(handles=legend(), loc="outside lower center", ncols=2)
     return figure
 
 
 def draw_one(panel: "Axes", curve: Table, title: str) -> None:
     """Ours as a line, torch's as dots."""
-    t, shown, style = curve["t"], curve.first("shown"), look(curve.first("schedule"))
-    panel.axvspan(shown, t[-1] + 2, color="0.93", lw=0)
+    t = curve["t"]
+    panel.axvspan(SHOWN, STEPS + 1, color="0.93", lw=0)
     panel.plot(t, curve["momentum"], ".", color="0.6", ms=1.6, mew=0)
-    panel.plot(t, curve["ours"], color=style.colour, lw=2.4)
-    panel.plot(t, curve["torch"], "o", mfc="white", mec="0.1", ms=1.4, mew=0.3)
-    panel.set(xlim=(-2, t[-1] + 2), ylim=(-0.1, 1.1), xticks=(0, 32, 64), yticks=(0, 0.5, 1))
+    panel.plot(t, curve["ours"] / LR, color=look(curve.first("schedule")).colour, lw=2.4)
+    panel.plot(t, curve["torch"] / LR, "o", mfc="white", mec="0.1", ms=1.4, mew=0.3)
+    panel.set(xlim=(-2, STEPS + 1), ylim=(-0.1, 1.1), xticks=(0, 32, 64), yticks=(0, 0.5, 1))
     panel.set_title(title, fontsize="small", linespacing=1.1, pad=2)
 
 
@@ -206,133 +166,155 @@ def legend() -> list[Artist]:
     ]
 
 
-GUIDE, DERIVED = "Monigatti 2022", "derived here"
-TRIANGULAR, EXP_RANGE = "'triangular'", "'exp_range'"
+FORMULAS = ("CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR", "LambdaLR")
+"""What torch evaluates as a formula; otherwise it multiplies the rate in force."""
 
 
-def _worst(recursive: bool) -> Claim[Traces]:
-    chosen = IS_RECURSIVE if recursive else ~IS_RECURSIVE
-    kind = "multiplies the rate in force" if recursive else "evaluates a formula"
-    unit = "torch's rate" if recursive else "its largest rate"
-    return Claim(
-        f"ours and torch's, the {chosen.sum()} of which torch {kind}: largest difference, relative to {unit}",
-        "the precision that the dialects promise",
-        lambda d: float(d.difference[chosen].max()),
-        1e-9 if recursive else 1e-12,
-        relation="at_most",
+def difference(curve: Table) -> float:
+    """The largest, relative to torch's rate, or to LR where that is 0.
+
+    Of what torch evaluates as a formula relative to the largest rate: a formula's terms cancel.
+    """
+    torch = curve["torch"]
+    unit = np.where(torch == 0, LR, np.abs(torch))
+    unit = np.nanmax(torch) if curve.first("scheduler") in FORMULAS else unit
+    return float(np.nanmax(np.abs(curve["ours"] - torch) / unit))
+
+
+def largest_difference(formulas: bool) -> Measure:
+    """Of all that torch evaluates as a formula, or of all others."""
+    return lambda table: max(
+        difference(curve)
+        for (name, _), curve in table.groups("scheduler", "settings")
+        if (name in FORMULAS) == formulas
     )
 
 
-CLAIMS: tuple[Claim[Traces], ...] = (
-    _worst(recursive=False),
-    _worst(recursive=True),
-    Claim(
+def rates(table: Table, scheduler: str, settings: str = "") -> Array:
+    """torch's; with these settings, where there are several."""
+    found = table.where("scheduler", scheduler)
+    return (found.where("settings", settings) if settings else found)["torch"]
+
+
+def of(scheduler: str, number: Callable[[Array], Any], settings: str = "") -> Measure:
+    """A number of torch's rates."""
+    return lambda table: float(number(rates(table, scheduler, settings)))
+
+
+def exp_range(table: Table) -> float:
+    """The largest difference from triangular."""
+    cycles = [rates(table, "CyclicLR", mode) for mode in ("exp range", "triangular, 4 steps up")]
+    return float(np.abs(cycles[0] - cycles[1]).max())
+
+
+GUIDE, DERIVED = "Monigatti 2022", "derived here"
+COSINE, LINEAR = "cosine, 32 steps", "linear, 32 steps"
+PRECISION = "the precision that the dialects promise"
+
+CLAIMS = (
+    claim(
+        "ours and torch's, the 7 of which torch evaluates a formula: largest difference, relative to its "
+        "largest rate",
+        PRECISION,
+        largest_difference(formulas=True),
+        "at most 1e-12",
+    ),
+    claim(
+        "ours and torch's, the 9 of which torch multiplies the rate in force: largest difference, relative "
+        "to torch's rate",
+        PRECISION,
+        largest_difference(formulas=False),
+        "at most 1e-9",
+    ),
+    claim(
         'MultiStepLR, milestones = [8, ...] "list of epoch indices": the epoch of the first drop',
         GUIDE,
-        lambda d: float(np.argmax(d.rates("MultiStepLR") < 0.75 * LR)) / EPOCH,
-        8.0,
-        expect="refuted",
-        finding="the guide steps the scheduler after every update, so milestones are steps: the first is 8",
+        of("MultiStepLR", lambda rates: np.argmax(rates < 0.75 * LR) / EPOCH),
+        "8",
+        refuted="the guide steps the scheduler after every update, so milestones are steps: the first is 8",
     ),
-    Claim(
+    claim(
         'LinearLR, start_factor = 0.5 "the number we multiply learning rate in the first epoch": its mean',
         GUIDE,
-        lambda d: float(d.rates("LinearLR")[:EPOCH].mean() / LR),
-        0.5,
-        tolerance=1e-3,
-        expect="refuted",
-        finding="only the first step has the factor 0.5; the next has 0.5625, and the epoch's mean is 0.719",
+        of("LinearLR", lambda rates: rates[:EPOCH].mean() / LR),
+        "0.5 ± 1e-3",
+        refuted="only the first step has the factor 0.5; the next has 0.5625, and the epoch's mean is 0.719",
     ),
-    Claim(
+    claim(
         "ExponentialLR, factor 1/2 per step: sum of the 32 rates, in units of the first",
         DERIVED,
-        lambda d: float(d.rates("ExponentialLR")[:SHOWN].sum() / d.rates("ExponentialLR")[0]),
-        2.0,
-        tolerance=1e-8,
+        of("ExponentialLR", lambda rates: rates[:SHOWN].sum() / rates[0]),
+        "2 ± 1e-8",
     ),
-    Claim(
+    claim(
         "PolynomialLR, total_iters = 8: share of the 32 steps at a rate of 0",
         DERIVED,
-        lambda d: float(np.mean(d.rates("power=1")[:SHOWN] == 0)),
-        0.75,
+        of("PolynomialLR", lambda rates: np.mean(rates[:SHOWN] == 0), "power 1, 8 steps"),
+        "0.75",
     ),
-    Claim(
+    claim(
         'CosineAnnealingLR, eta_min = 1e-4 "minimum learning rate": the smallest rate of the 32 steps',
         GUIDE,
-        lambda d: float(d.rates("CosineAnnealingLR")[:SHOWN].min()),
-        1e-4,
-        tolerance=0.51e-6,
-        expect="refuted",
-        finding="eta_min would come one step after the last; the smallest rate is 2.2 % above it",
+        of("CosineAnnealingLR", lambda rates: rates[:SHOWN].min()),
+        "1e-4 ± 0.51e-6",
+        refuted="eta_min would come one step after the last; the smallest rate is 2.2 % above it",
     ),
-    Claim(
+    claim(
         "CosineAnnealingLR goes on after T_max = 32 by climbing: rate at step 64 over the first",
         DERIVED,
-        lambda d: float(d.rates("CosineAnnealingLR")[64] / d.rates("CosineAnnealingLR")[0]),
-        1.0,
-        tolerance=1e-9,
+        of("CosineAnnealingLR", lambda rates: rates[64] / rates[0]),
+        "1 ± 1e-9",
     ),
-    Claim(
+    claim(
         'CosineAnnealingWarmRestarts, eta_min = 1e-4 "minimum learning rate": the smallest rate',
         GUIDE,
-        lambda d: float(d.rates("WarmRestarts").min()),
-        1e-4,
-        tolerance=0.51e-6,
-        expect="refuted",
-        finding="each restart comes where eta_min would: the smallest rate is 34 % above it",
+        of("CosineAnnealingWarmRestarts", np.min),
+        "1e-4 ± 0.51e-6",
+        refuted="each restart comes where eta_min would: the smallest rate is 34 % above it",
     ),
-    Claim(
+    claim(
         'CyclicLR, mode "exp_range": largest difference from mode "triangular" as gamma is not set',
         DERIVED,
-        lambda d: float(np.abs(d.rates(EXP_RANGE) - d.rates(TRIANGULAR)).max()),
-        0.0,
-        tolerance=1e-18,
+        exp_range,
+        "0 ± 1e-18",
     ),
-    Claim(
+    claim(
         "CyclicLR and OneCycleLR adjust the learning rate: momentum of an SGD that was made without, at most",
         GUIDE,
-        lambda d: float(np.nanmax(d.momentum[:, :SHOWN], initial=0.0)),
-        0.0,
-        expect="refuted",
-        finding="cycle_momentum is on by default: CyclicLR sets 0.8 to 0.9, OneCycleLR 0.85 to 0.95",
+        lambda d: float(np.nanmax(d["momentum"][d["t"] < SHOWN], initial=0.0)),
+        "0",
+        refuted="cycle_momentum is on by default: CyclicLR sets 0.8 to 0.9, OneCycleLR 0.85 to 0.95",
     ),
-    Claim(
+    claim(
         "OneCycleLR's first rate, for max_lr = 1e-3 and an optimizer's rate of 1e-3: max_lr/25",
         "torch's default div_factor",
-        lambda d: float(d.rates("'cos'")[0]),
-        4e-5,
-        tolerance=1e-15,
+        of("OneCycleLR", lambda rates: rates[0], COSINE),
+        "4e-5 ± 1e-15",
     ),
-    Claim(
+    claim(
         "OneCycleLR (linear), the last rate is max_lr/25/10,000: relative error of torch's",
         "torch's default final_div_factor",
-        lambda d: abs(float(d.rates("'linear'")[SHOWN - 1]) / 4e-9 - 1),
-        0.0,
-        tolerance=1e-12,
-        expect="refuted",
-        finding="torch gets there by subtracting rates of 1e-3, which leaves eleven digits; ours is exact",
+        of("OneCycleLR", lambda rates: abs(rates[SHOWN - 1] / 4e-9 - 1), LINEAR),
+        "0 ± 1e-12",
+        refuted="torch gets there by subtracting rates of 1e-3, which leaves eleven digits; ours is exact",
     ),
-    Claim(
+    claim(
         'OneCycleLR (linear), max_lr = 1e-3 "upper learning rate boundary in the cycle": its largest rate',
         GUIDE,
-        lambda d: float(np.nanmax(d.rates("'linear'"))),
-        1e-3,
-        tolerance=0.51e-6,
-        expect="refuted",
-        finding="the peak lies at step 8.6, between two updates: the largest rate is 1.8 % below max_lr",
+        of("OneCycleLR", np.nanmax, LINEAR),
+        "1e-3 ± 0.51e-6",
+        refuted="the peak lies at step 8.6, between two updates: the largest rate is 1.8 % below max_lr",
     ),
-    Claim(
+    claim(
         "OneCycleLR (linear), one step past its 32: the rate",
         DERIVED,
-        lambda d: float(d.rates("'linear'")[SHOWN]),
-        0.0,
-        relation="at_most",
+        of("OneCycleLR", lambda rates: rates[SHOWN], LINEAR),
+        "at most 0",
     ),
-    Claim(
+    claim(
         "LambdaLR over MultiplicativeLR with the same function, step 31: decades apart",
         "lr[t] = lr[0] f(t) and lr[t] = lr[t-1] f(t), as Monigatti 2022 writes them",
-        lambda d: float(np.log10(d.rates("LambdaLR")[31] / d.rates("MultiplicativeLR")[31])),
-        -sum(math.log10(function(t)) for t in range(1, 31)),
-        tolerance=1e-9,
+        lambda d: math.log10(rates(d, "LambdaLR")[31] / rates(d, "MultiplicativeLR")[31]),
+        f"{-sum(math.log10(function(t)) for t in range(1, 31))} ± 1e-9",
     ),
 )

@@ -20,10 +20,10 @@ interval. The average of a few models errs less than the last of them, with cons
 cyclical ones; its training loss lies below that of conventional training (cosine), not above.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -32,23 +32,27 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ratelab.experiments.estimates import MIN_SEEDS, Estimate, ratio_estimate
-from ratelab.experiments.store import Curve
+from ratelab.experiments.estimates import MIN_SEEDS, ratio_estimate
+from ratelab.experiments.spec import Measure
+from ratelab.experiments.store import Results
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
-from ratelab.paper_figures.house.studies import study
-from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import OfSeeds, claim, paired
+from ratelab.paper_figures.house.studies import quoted, study, tidy
+from ratelab.paper_figures.house.style import look, mean_interval, new_figure, slope_triangle
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.problem import exact_risk
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import LogUniform
 from ratelab.theory.affine import fold, update
 from ratelab.theory.arrays import Array
-from ratelab.theory.averaging import Last, StochasticWeightAveraging, Tail
+from ratelab.theory.averaging import Averaging, Last, StochasticWeightAveraging, Tail
 from ratelab.theory.combine import Scaled, Then
 from ratelab.theory.cycles import Sawtooth
 from ratelab.theory.schedules import Constant, Cosine, Linear, Schedule, multipliers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ABOUT = About(
     title="Stochastic weight averaging",
@@ -60,7 +64,8 @@ ABOUT = About(
     data=("fashion_mnist",),
 )
 
-NAMES = ("cosine", "cyclical", "constant")
+COSINE, CYCLICAL, CONSTANT = "cosine", "cyclical", "constant"
+LAST, AVERAGE, EVERY = "last", "average", "every iterate"
 START = 0.75
 """Where averaging starts, in parts of the budget."""
 
@@ -69,171 +74,137 @@ QUADRATIC = Quadratic(LogUniform(dim=20, condition_number=100.0), noise=Gaussian
 HORIZON = 4 * CYCLE * CYCLES
 
 
-def schedules(cycle: int) -> tuple[Schedule, ...]:
+def schedules(cycle: int) -> dict[str, Schedule]:
     """Those of examples/swa.toml, for a cycle of so many updates."""
-    return (
-        Cosine(),
-        Then(Linear(final=0.5), second=Scaled(Sawtooth(cycle, final=0.02), factor=0.5), at=START),
-        Then(Linear(final=0.25), second=Scaled(Constant(), factor=0.25), at=START),
-    )
+    return {
+        COSINE: Cosine(),
+        CYCLICAL: Then(Linear(final=0.5), second=Scaled(Sawtooth(cycle, final=0.02), factor=0.5), at=START),
+        CONSTANT: Then(Linear(final=0.25), second=Scaled(Constant(), factor=0.25), at=START),
+    }
 
 
-CURVES = ((2, "last"), (1, "last"), (1, "average"), (2, "average"), (0, "last"))
-"""Of the network, what is shown: the number of the schedule, and which model."""
-
-
-@dataclass(frozen=True)
-class Averaged:
-    """Schedules are cosine, cyclical, constant; the last two are averaged.
-
-    risk (schedules, [last, cycles' ends, every iterate], K + 1): of k = 0 … K averaged models, exact
-    steps (schedules, points), errors and losses (seeds, epochs + 1, CURVES): the network's
-    predicted (2, K): what averages of k models are worth by the law of a cycle
-    excess (2,): by that law, the risk of an average of very many over tr(H⁻¹C)/2n
-    limit: tr(H⁻¹C)/2
-    """
-
-    risk: Array
-    predicted: Array
-    excess: Array
-    limit: float
-    steps: Array
-    errors: Array
-    losses: Array
-
-    def worth_of(self, schedule: int) -> Array:
-        """The risk of one model over that of the average of k, (K,)."""
-        return self.risk[schedule, 0, 1:] / self.risk[schedule, 1, 1:]
-
-
-def exact() -> Array:
-    """The risk on the quadratic at the ends of cycles."""
-    steps = np.stack([multipliers(schedule, HORIZON) for schedule in schedules(CYCLE)])
-    averagings = (Last(), StochasticWeightAveraging(START, cycle=CYCLE), Tail(START))
-    mixings = [np.stack([averaging(row) for row in steps]) for averaging in averagings]
+def exact() -> dict[tuple[str, str], Array]:
+    """Of every schedule and averaging, the risk on the quadratic after k = 0 … K cycles."""
+    steps = np.stack([multipliers(schedule, HORIZON) for schedule in schedules(CYCLE).values()])
+    averagings: dict[str, Averaging] = {
+        LAST: Last(),
+        AVERAGE: StochasticWeightAveraging(START, cycle=CYCLE),
+        EVERY: Tail(START),
+    }
+    mixings = [np.stack([averaging(row) for row in steps]) for averaging in averagings.values()]
     ends = round(START * HORIZON) + CYCLE * np.arange(CYCLES + 1)
     risk = exact_risk(QUADRATIC, steps, np.array([1.0]), mixings, ends)
-    return risk[:, 0]
+    return dict(zip(product(schedules(CYCLE), averagings), risk[:, 0].reshape(-1, CYCLES + 1), strict=True))
 
 
-def law_of_cycles() -> tuple[Array, Array]:
-    """What averages of k = 1 … K models are worth, and the risk of very many over tr(H⁻¹C)/2n.
+def law_of_cycle(schedule: Schedule) -> tuple[Array, float]:
+    """What averages of k = 1 … K models are worth (K,), and n = 50 k times their risk as k grows.
 
     Ends of cycles are x' = a x + w, E w² = q in every direction: variance v = q/(1 − a²), correlation a^j.
     """
     lam, noise, k = QUADRATIC.eigenvalues, QUADRATIC.law.noise, np.arange(1, CYCLES + 1)
-    predicted, excess = [], []
-    for schedule in schedules(CYCLE)[1:]:
-        cycle = fold(update(multipliers(schedule, HORIZON)[-CYCLE:, None], lam, noise))
-        a, q = cycle.matrix[:, 0, 0], cycle.covariance[:, 0, 0]
-        v, many = q / (1 - a**2), q / (1 - a) ** 2
-        mean = (
-            v * ((1 + a) / (1 - a) - 2 * a * (1 - a ** k[:, None]) / (k[:, None] * (1 - a) ** 2)) / k[:, None]
-        )
-        predicted.append((lam @ v) / (mean @ lam))
-        excess.append((lam @ many) * CYCLE / np.sum(noise / lam))
-    return np.array(predicted), np.array(excess)
+    cycle = fold(update(multipliers(schedule, HORIZON)[-CYCLE:, None], lam, noise))
+    a, q = cycle.matrix[:, 0, 0], cycle.covariance[:, 0, 0]
+    v = q / (1 - a**2)
+    mean = v * ((1 + a) / (1 - a) - 2 * a * (1 - a ** k[:, None]) / (k[:, None] * (1 - a) ** 2)) / k[:, None]
+    return (lam @ v) / (mean @ lam), CYCLE * float(lam @ (q / (1 - a) ** 2)) / 2
 
 
-def data(full: bool = False, report: Report = quiet) -> Averaged:
-    """The quadratic exactly, and the study of examples/swa.toml."""
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """The network's steps, the quadratic exactly, the study of examples/swa.toml, and its ratios of errors.
+
+    x is epochs or the number k of averaged models, y is what the panel says, law what it should be.
+    """
     results = study("swa", full, report)
+    runs = network(results)
+    return table_of([*steps(results), *quadratic(), *runs, *ratios(table_of(runs))])
+
+
+def head(what: str, label: str, averaging: str) -> dict[str, object]:
+    """What a line is about; its schedule is what goes on while models are averaged."""
+    whole = schedules(CYCLE)[label]
+    phase = whole.second if isinstance(whole, Then) else whole
+    return {"what": what, "label": label, "schedule": repr(phase), "averaging": averaging}
+
+
+def steps(results: Results) -> Iterator[dict[str, object]]:
+    """The network's, in units of the first."""
+    horizon, cycle = results.spec.longest, results.spec.record_every or 1
+    epochs = np.linspace(0, horizon // cycle, 24 * horizon // cycle + 1)
+    shown = np.linspace(0, horizon - 1, len(epochs)).astype(int)
+    for label, schedule in schedules(cycle).items():
+        yield from lines_of(
+            head("step", label, ""), {"x": epochs, "y": multipliers(schedule, horizon)[shown]}
+        )
+
+
+def quadratic() -> Iterator[dict[str, object]]:
+    """Risks, with what they come to for large k, and what averages are worth, over k."""
+    risk, k = exact(), np.unique(np.geomspace(1, CYCLES, 40).astype(int))
+    worth, many = {}, {(CONSTANT, EVERY): float(np.sum(QUADRATIC.law.noise / QUADRATIC.eigenvalues)) / 2}
+    for label in (CYCLICAL, CONSTANT):
+        worth[label], many[label, AVERAGE] = law_of_cycle(schedules(CYCLE)[label])
+    for curve in product((CYCLICAL, CONSTANT), (LAST, AVERAGE, EVERY)):
+        if curve != (CYCLICAL, EVERY):
+            law = many.get(curve, math.nan) / (CYCLE * k)
+            yield from lines_of(head("risk", *curve), {"x": k, "y": risk[curve][k], "law": law})
+    yield head("risk", COSINE, LAST) | {"x": 1, "y": risk[COSINE, LAST][-1]}
+    for label, law in worth.items():
+        y = risk[label, LAST][k] / risk[label, AVERAGE][k] / k
+        yield from lines_of(head("worth", label, AVERAGE), {"x": k, "y": y, "law": law[k - 1] / k})
+
+
+def network(results: Results) -> list[dict[str, object]]:
+    """The study's runs."""
     spec = results.spec
-    (problem,), (method,), (lr,), (horizon,) = spec.problems, spec.methods, spec.lr, spec.horizons
-    cycle = spec.record_every or 1
-    assert spec.schedules == schedules(cycle)
-    averagings = dict(zip(("last", "average"), spec.averagings, strict=True))
-    curves = [Curve(problem, method, spec.schedules[i], averagings[a], lr, horizon) for i, a in CURVES]
-    errors, losses = (
-        np.stack([results.runs(curve, quantity).to_numpy() for curve in curves], axis=-1)
-        for quantity in ("test_error", "train_loss")
-    )
-    steps = np.stack([multipliers(s, horizon) for s in schedules(cycle)])
-    predicted, excess = law_of_cycles()
-    noise, lam = QUADRATIC.law.noise, QUADRATIC.eigenvalues
-    return Averaged(
-        risk=exact(),
-        predicted=predicted,
-        excess=excess,
-        limit=float(np.sum(noise / lam) / 2),
-        steps=steps[:, np.linspace(0, horizon - 1, 24 * horizon // cycle + 1).astype(int)],
-        errors=errors,
-        losses=losses,
-    )
+    assert spec.schedules == tuple(schedules(spec.record_every or 1).values())
+    return tidy(results, ("test_error", "train_loss"), what="runs")
 
 
-COLUMNS = ("panel", "phase", "schedule", "averaging", "x", "y", "low", "high")
-
-
-def rows(d: Averaged) -> Iterator[tuple[object, ...]]:
-    """x is epochs or the number of averaged models, y is what the panel says."""
-    nan, epochs = float("nan"), d.errors.shape[1] - 1
-    k = np.unique(np.geomspace(1, CYCLES, 40).astype(int))
-    texts = [(name, repr(_phase(i))) for i, name in enumerate(NAMES)]
-    for text, steps in zip(texts, d.steps.tolist(), strict=True):
-        for i, step in enumerate(steps):
-            yield "steps", *text, "", epochs * i / (len(steps) - 1), step, nan, nan
-    for i, (a, averaging) in product((1, 2), enumerate(("last", "average", "every iterate"))):
-        if (i, a) != (1, 2):
-            for count, risk in zip(k.tolist(), d.risk[i, a, k].tolist(), strict=True):
-                yield "risk", *texts[i], averaging, count, risk, nan, nan
-    yield "risk", *texts[0], "last", 1, float(d.risk[0, 0, -1]), nan, nan
-    for i in (1, 2):
-        worth = d.worth_of(i) / np.arange(1, CYCLES + 1)
-        law_worth = d.predicted[i - 1] / np.arange(1, CYCLES + 1)
-        for count, ours, law in zip(
-            k.tolist(), worth[k - 1].tolist(), law_worth[k - 1].tolist(), strict=True
-        ):
-            yield "worth", *texts[i], "average", count, ours, nan, nan
-            yield "worth", *texts[i], "law", count, law, nan, nan
-    start = round(START * epochs)
-    for panel, values in (("error", 100 * d.errors), ("loss", d.losses)):
-        for c, (i, averaging) in enumerate(CURVES):
-            first = start + 1 if averaging == "average" else start - max(2, epochs // 8)
-            yield from _runs((panel, *texts[i], averaging), first, values[:, first:, c])
-    for i in (1, 2):
-        for count in range(1, epochs - start + 1):
-            ratio = _ratio(d.errors[:, start + count], (i, "average"), (i, "last"))
-            yield "ratio", *texts[i], "average", count, ratio.value, ratio.low, ratio.high
-
-
-def _phase(schedule: int) -> Schedule:
-    """What the schedule does while models are averaged."""
-    whole = schedules(CYCLE)[schedule]
-    return whole.second if isinstance(whole, Then) else whole
-
-
-def _runs(head: tuple[str, ...], first: int, runs: Array) -> Iterator[tuple[object, ...]]:
-    low, high = mean_interval(runs)
-    for k, line in enumerate(np.stack([runs.mean(axis=0), low, high], axis=-1).tolist()):
-        yield *head, first + k, *line
-
-
-def _ratio(ends: Array, above: tuple[int, str], below: tuple[int, str]) -> Estimate:
-    """Of two of the CURVES, seed by seed; `ends` (seeds, CURVES)."""
-    a, b = ends[:, CURVES.index(above)], ends[:, CURVES.index(below)]
-    return ratio_estimate(a, b, paired=True, minimum=MIN_SEEDS)
+def ratios(runs: Table) -> Iterator[dict[str, object]]:
+    """The error of the average of k models over that of the last."""
+    for label in (CYCLICAL, CONSTANT):
+        (_, last), (_, average) = (
+            runs.where("label", label).where("averaging", averaging).runs("test_error")
+            for averaging in (LAST, AVERAGE)
+        )
+        start = round(START * (last.shape[1] - 1))
+        for k, (above, below) in enumerate(zip(average.T[start:], last.T[start:], strict=True)):
+            if k > 0:
+                ratio = ratio_estimate(above, below, paired=True, minimum=MIN_SEEDS)
+                found = {"x": k, "y": ratio.value, "low": ratio.low, "high": ratio.high}
+                yield head("ratio", label, AVERAGE) | found
 
 
 def draw(table: Table) -> Figure:
     """The quadratic on top, the network below."""
     figure = new_figure(4.3)
     axes = figure.subplots(2, 3)
-    for panel, name in zip(axes.flat, ("steps", "risk", "worth", "error", "loss", "ratio"), strict=True):
-        for (schedule, averaging), line in table.where("panel", name).groups("schedule", "averaging"):
-            style = {"color": look(schedule).colour} | STYLES[averaging]
-            if name == "risk" and len(line) == 1:  # the end of cosine, to compare with
+    step, risk, worth, error, loss, ratio = axes.flat
+    phases = table.where("what", "step").groups("label", "schedule")
+    colours = {label: look(schedule).colour for (label, schedule), _ in phases}
+    for panel, what in ((step, "step"), (risk, "risk"), (worth, "worth"), (ratio, "ratio")):
+        for (label, averaging), line in table.where("what", what).groups("label", "averaging"):
+            style = {"color": colours[label]} | STYLES[averaging]
+            if len(line) == 1:  # the end of cosine, to compare with
                 panel.axhline(line.first("y"), **style)
                 continue
-            if not np.isnan(line["low"]).any():
+            if what == "ratio":
                 panel.fill_between(
-                    line["x"], line["low"], line["high"], color=style["color"], alpha=0.2, lw=0
+                    line["x"], line["low"], line["high"], color=colours[label], alpha=0.2, lw=0
                 )
             panel.plot(line["x"], line["y"], **style)
+            if what == "worth":
+                panel.plot(line["x"], line["law"], **style | STYLES["law"])
+    runs = table.where("what", "runs")
+    for label, averaging in SHOWN:
+        curve = runs.where("label", label).where("averaging", averaging)
+        style = {"color": colours[label]} | STYLES[averaging]
+        draw_runs(error, curve, "test_error", 100, style)
+        draw_runs(loss, curve, "train_loss", 1, style)
     _label(axes)
-    phases = table.where("panel", "steps").groups("phase", "schedule")
     handles: list[Artist] = [
-        Line2D([], [], color=look(text).colour, label=f"{name} steps") for (name, text), _ in phases
+        Line2D([], [], color=colour, label=f"{label} steps") for label, colour in colours.items()
     ]
     handles += [Line2D([], [], color="0.3", label=text, **STYLES[key]) for key, text in WORDS.items()]
     handles += [Patch(color="0.4", alpha=0.25, lw=0, label="band: 95 % interval over seeds")]
@@ -241,17 +212,30 @@ def draw(table: Table) -> Figure:
     return figure
 
 
+def draw_runs(panel: "Axes", curve: Table, quantity: str, unit: float, style: dict[str, Any]) -> None:
+    """From shortly before the models are averaged on; there is a record at the end of every epoch."""
+    t, runs = curve.runs(quantity)
+    start = round(START * (len(t) - 1))
+    first = start + 1 if curve.first("averaging") == AVERAGE else start - max(2, (len(t) - 1) // 8)
+    epochs, shown = np.arange(len(t))[first:], unit * runs[:, first:]
+    panel.fill_between(epochs, *mean_interval(shown), color=style["color"], alpha=0.2, lw=0)
+    panel.plot(epochs, shown.mean(axis=0), **style)
+
+
+SHOWN = ((CONSTANT, LAST), (CYCLICAL, LAST), (CYCLICAL, AVERAGE), (CONSTANT, AVERAGE), (COSINE, LAST))
+"""Of the network, steps and which model."""
+
 STYLES: dict[str, dict[str, Any]] = {
     "": {},
-    "last": {"linestyle": (0, (5, 1.5))},
-    "average": {"linestyle": "-"},
-    "every iterate": {"linestyle": (0, (1, 1))},
+    LAST: {"linestyle": (0, (5, 1.5))},
+    AVERAGE: {"linestyle": "-"},
+    EVERY: {"linestyle": (0, (1, 1))},
     "law": {"linestyle": "", "marker": "o", "markersize": 3, "markerfacecolor": "white", "markevery": 2},
 }
 WORDS = {
-    "last": "last model",
-    "average": "average of cycles' ends",
-    "every iterate": "average of all iterates",
+    LAST: "last model",
+    AVERAGE: "average of cycles' ends",
+    EVERY: "average of all iterates",
     "law": "by the law of a cycle",
 }
 
@@ -281,121 +265,111 @@ def _label(axes: Any) -> None:
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-_PAPER = "Izmailov et al. 2018"
+def _curve(d: Table, what: str, label: str, averaging: str) -> Table:
+    return d.where("what", what).where("label", label).where("averaging", averaging)
 
 
-def _end(d: Averaged, above: tuple[int, int], below: tuple[int, int]) -> float:
-    """The ratio of two risks at the end: (schedule, averaging) over (schedule, averaging)."""
-    return float(d.risk[*above, -1] / d.risk[*below, -1])
+def _end(label: str, averaging: str, quantity: str = "test_error") -> OfSeeds:
+    """Of the network."""
+    return lambda d: _curve(d, "runs", label, averaging).runs(quantity)[1][:, -1]
 
 
-def _explores(d: Averaged) -> Estimate:
-    """The gain of averaging with constant steps over that with cyclical ones, seed by seed."""
-    last, theirs, average_of_theirs, average, _ = d.errors[:, -1].T
-    return ratio_estimate(average * theirs, last * average_of_theirs, paired=True, minimum=MIN_SEEDS)
+def _errors(above: tuple[str, str], below: tuple[str, str]) -> Measure:
+    """The ratio of two test errors: (schedule, averaging) over (schedule, averaging)."""
+    return paired(_end(*above), _end(*below))
 
 
-CLAIMS: tuple[Claim[Averaged], ...] = (
-    Claim(
-        "the average errs less than the last model, constant steps: ratio of test errors",
-        _PAPER,
-        lambda d: _ratio(d.errors[:, -1], (2, "average"), (2, "last")),
-        1.0,
-        relation="at_most",
+def _exact(d: Table, what: str, label: str, averaging: str, column: str = "y") -> float:
+    """What the quadratic comes to."""
+    return float(_curve(d, what, label, averaging)[column][-1])
+
+
+def _over_law(d: Table, what: str, label: str, averaging: str) -> float:
+    return _exact(d, what, label, averaging) / _exact(d, what, label, averaging, "law")
+
+
+_PAPER, _HERE = "Izmailov et al. 2018", "derived here"
+_LAW = "derived here: variance of the mean of an autoregression"
+
+CLAIMS = (
+    quoted(
+        "swa", "the average errs less than the last model, constant steps: ratio of test errors", what="runs"
     ),
-    Claim(
-        "... cyclical steps: ratio of test errors",
-        _PAPER,
-        lambda d: _ratio(d.errors[:, -1], (1, "average"), (1, "last")),
-        1.0,
-        relation="at_most",
-    ),
-    Claim(
+    quoted("swa", "... cyclical steps: ratio of test errors", what="runs"),
+    quoted(
+        "swa",
         "the cyclical average and conventional training with the same budget are within 2 %: ratio of errors",
-        "examples/swa.toml; the paper's average is better",
-        lambda d: _ratio(d.errors[:, -1], (1, "average"), (0, "last")),
-        1.0,
-        0.02,
+        what="runs",
     ),
-    Claim(
+    claim(
         "individual models are more accurate with cyclical than with constant steps: ratio of test errors",
         _PAPER,
-        lambda d: _ratio(d.errors[:, -1], (1, "last"), (2, "last")),
-        1.0,
-        relation="at_most",
+        _errors((CYCLICAL, LAST), (CONSTANT, LAST)),
+        "at most 1",
     ),
-    Claim(
+    claim(
         "... on the quadratic, exactly: ratio of risks",
         "derived here: steady states of the law of a cycle",
-        lambda d: _end(d, (1, 0), (2, 0)),
-        0.5302,
-        0.001,
+        lambda d: _exact(d, "risk", CYCLICAL, LAST) / _exact(d, "risk", CONSTANT, LAST),
+        "0.5302 ± 0.001",
     ),
-    Claim(
+    claim(
         "constant steps explore more efficiently: gain of averaging over that with cyclical steps",
         _PAPER,
-        _explores,
-        1.0,
-        relation="at_most",
+        paired(
+            lambda d: _end(CONSTANT, AVERAGE)(d) * _end(CYCLICAL, LAST)(d),
+            lambda d: _end(CONSTANT, LAST)(d) * _end(CYCLICAL, AVERAGE)(d),
+        ),
+        "at most 1",
     ),
-    Claim(
+    claim(
         "... on the quadratic, exactly: models that 400 are worth, constant over cyclical steps",
         "derived here: 309 over 243.7 by the law of a cycle",
-        lambda d: float(d.worth_of(2)[-1] / d.worth_of(1)[-1]),
-        309 / 243.7,
-        0.002,
+        lambda d: _exact(d, "worth", CONSTANT, AVERAGE) / _exact(d, "worth", CYCLICAL, AVERAGE),
+        f"{309 / 243.7} ± 0.002",
     ),
-    Claim(
+    claim(
         "the training loss of the average is often slightly worse than SGD's: cyclical average over cosine",
         _PAPER,
-        lambda d: _ratio(d.losses[:, -1], (1, "average"), (0, "last")),
-        1.0,
-        relation="at_least",
-        expect="refuted",
-        finding="on this perceptron it is a few per cent better",
+        paired(_end(CYCLICAL, AVERAGE, "train_loss"), _end(COSINE, LAST, "train_loss")),
+        "at least 1",
+        refuted="on this perceptron it is a few per cent better",
     ),
-    Claim(
+    claim(
         "averaging k models divides the risk by k: models that 400 are worth, constant steps",
         "if they were independent",
-        lambda d: float(d.worth_of(2)[-1]),
-        400.0,
-        4.0,
-        expect="refuted",
-        finding="neighbours are correlated in flat directions: 400 are worth 309, or 243 with cyclical steps",
+        lambda d: CYCLES * _exact(d, "worth", CONSTANT, AVERAGE),
+        "400 ± 4",
+        refuted="neighbours are correlated in flat directions: 400 are worth 309, or 243 with cyclical steps",
     ),
-    Claim(
+    claim(
         "... over what the law of a cycle says, constant steps",
-        "derived here: variance of the mean of an autoregression",
-        lambda d: float(d.worth_of(2)[-1] / d.predicted[1, -1]),
-        1.0,
-        0.01,
+        _LAW,
+        lambda d: _over_law(d, "worth", CONSTANT, AVERAGE),
+        "1 ± 0.01",
     ),
-    Claim(
+    claim(
         "... over what the law of a cycle says, cyclical steps",
-        "derived here: variance of the mean of an autoregression",
-        lambda d: float(d.worth_of(1)[-1] / d.predicted[0, -1]),
-        1.0,
-        0.01,
+        _LAW,
+        lambda d: _over_law(d, "worth", CYCLICAL, AVERAGE),
+        "1 ± 0.01",
     ),
-    Claim(
+    claim(
         "average of every iterate: n times its risk, over tr(H^-1 C)/2",
         "Polyak and Juditsky 1992",
-        lambda d: float(CYCLE * CYCLES * d.risk[2, 2, -1] / d.limit),
-        1.0,
-        0.02,
+        lambda d: _over_law(d, "risk", CONSTANT, EVERY),
+        "1 ± 0.02",
     ),
-    Claim(
+    claim(
         "of cycles' ends over every iterate's, constant steps: ratio to what the law of a cycle says",
-        "derived here",
-        lambda d: _end(d, (2, 1), (2, 2)) / float(d.excess[1]),
-        1.0,
-        0.02,
+        _HERE,
+        lambda d: _over_law(d, "risk", CONSTANT, AVERAGE) / _over_law(d, "risk", CONSTANT, EVERY),
+        "1 ± 0.02",
     ),
-    Claim(
+    claim(
         "the cyclical average is the better one on the quadratic: ratio of risks over that of the law",
-        "derived here",
-        lambda d: _end(d, (1, 1), (2, 1)) / float(d.excess[0] / d.excess[1]),
-        1.0,
-        0.02,
+        _HERE,
+        lambda d: _over_law(d, "risk", CYCLICAL, AVERAGE) / _over_law(d, "risk", CONSTANT, AVERAGE),
+        "1 ± 0.02",
     ),
 )

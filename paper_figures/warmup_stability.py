@@ -18,30 +18,34 @@ behind, and after a constant warmup the risk falls, it doesn't spike. For warmup
 networks the limit has to change along the way.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import step
-from ratelab.experiments.estimates import Estimate, mean_estimate
 from ratelab.experiments.methods import SGD
+from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import Claim, mean_interval
-from ratelab.paper_figures.house.style import new_figure, ordered, slope_triangle
-from ratelab.paper_figures.house.table import Table
+from ratelab.paper_figures.house.claims import claim, mean
+from ratelab.paper_figures.house.exact import last_risk
+from ratelab.paper_figures.house.style import mean_interval, new_figure, ordered, slope_triangle
+from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.problems import philox
-from ratelab.problems.problem import critical_lr, exact_risk
+from ratelab.problems.problem import critical_lr
 from ratelab.problems.regression import StreamingLeastSquares
 from ratelab.problems.spectra import LogUniform
 from ratelab.theory.arrays import Array
 from ratelab.theory.combine import Product, Warmup
-from ratelab.theory.schedules import Constant, MultiStep, Piecewise, Schedule, multipliers
+from ratelab.theory.schedules import MultiStep, Piecewise, Schedule, multipliers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ABOUT = About(
     title="Batch size, warmup and the largest stable step",
@@ -56,11 +60,11 @@ SPECTRUM = LogUniform(dim=100, condition_number=100.0)
 LABEL_SD, EPOCH, EPOCHS, WARM, DROPS = 0.1, 1024, 90, 5, (30, 60, 80)
 LIMIT_BATCHES = tuple(2**i for i in range(14))
 BATCHES = tuple(2**i for i in range(9))
-SHOWN, LARGEST = (1, 16, 64, 128, 256), 128
-"""LARGEST is the largest batch that is stable."""
+LARGEST = 128
+"""The largest batch that is stable."""
+STABLE = BATCHES.index(LARGEST) + 1
 
-WARMUPS = ("no warmup", "gradual warmup", "constant warmup")
-NONE, GRADUAL, CONSTANT = range(3)
+NONE, GRADUAL, CONSTANT = WARMUPS = "no warmup", "gradual warmup", "constant warmup"
 PER_EPOCH = 4
 TIMES = np.arange(EPOCHS * PER_EPOCH + 1) / PER_EPOCH
 CHECKED = (1, 3, 5)
@@ -74,7 +78,7 @@ def problem(batch: int) -> StreamingLeastSquares:
 ETA = 0.1 * critical_lr(problem(1))
 
 
-def rate(warmup: int, batch: int) -> Schedule:
+def rate(warmup: str, batch: int) -> Schedule:
     """The rate over Bη_0: the drops, and what comes before."""
     per = EPOCH // batch
     drops = MultiStep(tuple(per * epoch for epoch in DROPS), gamma=0.1)
@@ -85,317 +89,271 @@ def rate(warmup: int, batch: int) -> Schedule:
     return Product(drops, Piecewise((WARM * per,), values=(1 / batch, 1.0)))
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """limits: the largest stable step, (LIMIT_BATCHES,). risk: exact, (WARMUPS, BATCHES, TIMES).
-
-    levels: what constant steps Bη_0 end with, infinite beyond the limit, (BATCHES,)
-    runs: simulated risks at LARGEST after CHECKED epochs, without and with gradual warmup, (R, 2, CHECKED)
-    """
-
-    limits: Array
-    risk: Array
-    levels: Array
-    runs: Array
-
-    def at(self, warmup: int, batch: int, epoch: float) -> float:
-        """The exact risk."""
-        return float(self.risk[warmup, BATCHES.index(batch), round(epoch * PER_EPOCH)])
-
-    def over_one(self, warmup: int, epoch: float) -> Array:
-        """The risk over that at B = 1 without warmup, (BATCHES,)."""
-        here = self.risk[:, :, round(epoch * PER_EPOCH)]
-        return np.asarray(here[warmup] / here[NONE, 0])
-
-
-def _exact(warmup: int, batch: int) -> Array:
+def exact(warmup: str, batch: int) -> Array:
+    """The risk at TIMES."""
     per = EPOCH // batch
-    s = multipliers(rate(warmup, batch), EPOCHS * per)[None]
     records = np.rint(TIMES * per).astype(np.int64)
-    risk = exact_risk(problem(batch), s, np.array([ETA * batch]), [np.ones_like(s)], records)
-    return np.asarray(risk[0, 0, 0])
+    steps = multipliers(rate(warmup, batch), EPOCHS * per)
+    return np.asarray(last_risk(problem(batch), steps, np.array([ETA * batch]), records)[0])
 
 
-def _level(batch: int) -> float:
-    """Half of σ² k/(1 − k)."""
+def level(batch: int) -> float:
+    """What constant steps Bη_0 end with, half of σ² k/(1 − k); infinite beyond the limit."""
     lr, lam = ETA * batch, SPECTRUM.eigenvalues()
     k = float(np.sum(lr * lam / (batch * (2 - lr * (1 + 1 / batch) * lam))))
     return LABEL_SD**2 * k / (1 - k) / 2 if lr < critical_lr(problem(batch)) else math.inf
 
 
-def _runs(count: int) -> Array:
+def simulated(warmups: tuple[str, ...], count: int) -> Array:
+    """Risks of runs at LARGEST after CHECKED epochs, (R, warmups, CHECKED)."""
     per = EPOCH // LARGEST
-    both = [multipliers(rate(warmup, LARGEST), EPOCHS * per) for warmup in (NONE, GRADUAL)]
-    steps = np.stack(both)[:, : CHECKED[-1] * per]
+    steps = np.stack([multipliers(rate(warmup, LARGEST), EPOCHS * per) for warmup in warmups])
+    steps = steps[:, : CHECKED[-1] * per]
     key = philox.stream_key(0, repr(problem(LARGEST)))
     records, lrs = np.array(CHECKED) * per, np.array([ETA * LARGEST])
     mixings = [np.ones_like(steps)]
     found = step.simulate(problem(LARGEST), SGD(), steps, lrs, mixings, records, key, range(count))
-    return found[:, :, 0, 0]
+    return np.asarray(found[:, :, 0, 0])
 
 
-def data(full: bool = False, report: Report = quiet) -> Scaling:
-    """Exact risks of every batch and warmup; 64 runs, in full 512."""
-    risk = np.empty((len(WARMUPS), len(BATCHES), len(TIMES)))
-    for done, (i, b) in enumerate(np.ndindex(risk.shape[:2])):
-        risk[i, b] = _exact(i, BATCHES[b])
-        report(done + 1, 2 * len(WARMUPS) * len(BATCHES))
-    return Scaling(
-        limits=np.array([critical_lr(problem(batch)) for batch in LIMIT_BATCHES]),
-        risk=risk,
-        levels=np.array([_level(batch) for batch in BATCHES]),
-        runs=_runs(512 if full else 64),
-    )
+def data(full: bool = False, report: Report = quiet) -> Table:
+    """The limit of every batch with its bounds and the rule's line; levels; exact risks; and 64 runs, in the
+    full form 512."""
+    batches = np.array(LIMIT_BATCHES)
+    trace, L = float(SPECTRUM.eigenvalues().sum()), SPECTRUM.largest
+    bounds = {"low": 2 * batches / (trace + (batches + 1) * L), "high": np.full(len(batches), 2 / L)}
+    limits = np.array([critical_lr(problem(batch)) for batch in LIMIT_BATCHES])
+    columns = {"batch": batches, "limit": limits, **bounds, "rule": ETA * batches}
+    found = list(lines_of({"panel": "limit"}, columns))
+    found += lines_of({"panel": "level"}, {"batch": BATCHES, "risk": [level(batch) for batch in BATCHES]})
+    for k, (warmup, batch) in enumerate(itertools.product(WARMUPS, BATCHES)):
+        labels = {"panel": "exact", "warmup": warmup, "batch": batch}
+        found += lines_of(labels, {"epoch": TIMES, "risk": exact(warmup, batch)})
+        report(k + 1, 2 * len(WARMUPS) * len(BATCHES))
+    both = NONE, GRADUAL
+    runs = simulated(both, 512 if full else 64)
+    for seed, k in np.ndindex(runs.shape[:2]):
+        labels = {"panel": "runs", "warmup": both[k], "batch": LARGEST, "seed": seed}
+        found += lines_of(labels, {"epoch": CHECKED, "risk": runs[seed, k]})
+    return table_of(found)
 
 
-def simple(batch: int) -> float:
-    """2B/(tr H + (B + 1)L), below the limit, and equal to it where all eigenvalues are L."""
-    return 2 * batch / (float(SPECTRUM.eigenvalues().sum()) + (batch + 1) * SPECTRUM.largest)
-
-
-COLUMNS = ("panel", "warmup", "schedule", "batch", "epoch", "value", "low", "high", "predicted")
 SEEN = 1e2
 """Risks beyond are not drawn."""
 
 
-def rows(d: Scaling) -> Iterator[tuple[object, ...]]:
-    """The limit with its bounds and the rule's line, risks, simulated means, ratios to B = 1."""
-    empty = math.nan
-    for batch, limit in zip(LIMIT_BATCHES, d.limits.tolist(), strict=True):
-        bounds = simple(batch), 2 / SPECTRUM.largest
-        yield "limit", "none", repr(Constant()), float(batch), empty, limit, *bounds, ETA * batch
-    for i, batch in ((i, batch) for i in (NONE, GRADUAL) for batch in SHOWN):
-        label = WARMUPS[i], repr(rate(i, batch)), float(batch)
-        for t, risk in zip(TIMES.tolist(), d.risk[i, BATCHES.index(batch)].tolist(), strict=True):
-            if t > 0 and risk < SEEN:
-                yield "risk", *label, t, risk, empty, empty, empty
-    low, high = mean_interval(d.runs)
-    for i, k in np.ndindex(low.shape):
-        at = WARMUPS[i], repr(rate(i, LARGEST)), float(LARGEST), float(CHECKED[k])
-        numbers = (float(v[i, k]) for v in (d.runs.mean(axis=0), low, high))
-        yield "runs", *at, *numbers, d.at(i, LARGEST, CHECKED[k])
-    for i, epoch in np.ndindex(len(WARMUPS), EPOCHS + 1):
-        if epoch in (WARM, 30, 90):
-            for b, ratio in enumerate(d.over_one(i, epoch).tolist()):
-                level = float(d.levels[b] / d.levels[0]) if epoch == 30 else empty
-                if ratio < SEEN:
-                    at = WARMUPS[i], repr(rate(i, BATCHES[b])), float(BATCHES[b]), float(epoch)
-                    yield "ratio", *at, ratio, empty, empty, level
+def risks(table: Table, warmup: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The epochs (K,), and the exact risk of every batch there, (B, K)."""
+    return table.where("panel", "exact").where("warmup", warmup).runs("risk", x="epoch", by="batch")
 
 
 def draw(table: Table) -> Figure:
     """The limit, risk without and with gradual warmup, and what is left of the differences."""
     figure = new_figure(4.4)
-    axes = figure.subplots(2, 2)
-    limit = table.where("panel", "limit")
-    bounds = r"band: $2B/(\mathrm{tr}H + (B + 1)L)$ to $2/L$"
-    axes[0, 0].fill_between(limit["batch"], limit["low"], limit["high"], color="0.9", lw=0, label=bounds)
-    axes[0, 0].plot(limit["batch"], limit["value"], color="black", label="largest stable step")
-    rule = limit["predicted"] < 4 * limit["high"]
-    axes[0, 0].plot(limit["batch"][rule], limit["predicted"][rule], "--", color="0.4", label=r"$B\,\eta_0$")
-    slope_triangle(axes[0, 0], 12, 0.018, 1.0, "$1$", decades=0.6)
-    for panel, warmup in ((axes[0, 1], "no warmup"), (axes[1, 0], "gradual warmup")):
-        _draw_risk(panel, table, warmup)
-    _draw_ratio(axes[1, 1], table.where("panel", "ratio"))
-    axes[0, 0].set(xlabel="batch size $B$", ylabel="constant step", xscale="log", yscale="log")
-    axes[0, 0].set(ylim=(5e-3, 5))
-    for panel in (axes[0, 1], axes[1, 0]):
-        panel.set(xlabel="epoch", xscale="log", yscale="log", ylim=(1e-5, 1.0))
-        panel.set(xticks=(1, 5, 10, 30, 90), xticklabels=("1", "5", "10", "30", "90"))
+    (steps, without), (gradual, ratio) = figure.subplots(2, 2)
+    draw_limit(steps, table.where("panel", "limit"))
+    for panel, warmup in ((without, "no warmup"), (gradual, "gradual warmup")):
+        draw_risk(panel, table.where("warmup", warmup), warmup)
+    draw_ratio(ratio, table)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
-def _draw_risk(panel: Axes, table: Table, warmup: str) -> None:
-    risk = table.where("panel", "risk").where("warmup", warmup)
-    curves = list(risk.groups("batch"))
-    for (batch, curve), own in zip(curves, ordered(len(curves)), strict=True):
-        label = f"$B$ = {batch:g}" if warmup == "no warmup" else None
-        panel.plot(curve["epoch"], curve["value"], label=label, **own.line())
-    runs = table.where("panel", "runs").where("warmup", warmup)
-    reach = np.stack([runs["value"] - runs["low"], runs["high"] - runs["value"]])
-    marks: dict[str, Any] = {
-        "fmt": "o",
-        "mfc": "none",
-        "color": "0.3",
-        "elinewidth": 1.0,
-        "zorder": 5,
-    }
-    label = f"simulated, $B$ = {runs.first('batch'):g}" if warmup == "no warmup" else None
-    panel.errorbar(runs["epoch"], runs["value"], reach, label=label, **marks)
-    panel.set_ylabel(f"risk, {warmup}")
+def draw_limit(panel: "Axes", table: Table) -> None:
+    """Over the batch, between its bounds, with the line of the rule."""
+    bounds = r"band: $2B/(\mathrm{tr}H + (B + 1)L)$ to $2/L$"
+    panel.fill_between(table["batch"], table["low"], table["high"], color="0.9", lw=0, label=bounds)
+    panel.plot(table["batch"], table["limit"], color="black", label="largest stable step")
+    rule = table["rule"] < 4 * table["high"]
+    panel.plot(table["batch"][rule], table["rule"][rule], "--", color="0.4", label=r"$B\,\eta_0$")
+    slope_triangle(panel, 12, 0.018, 1.0, "$1$", decades=0.6)
+    panel.set(xlabel="batch size $B$", ylabel="constant step", xscale="log", yscale="log", ylim=(5e-3, 5))
 
 
-def _draw_ratio(panel: Axes, ratio: Table) -> None:
+def draw_risk(panel: "Axes", table: Table, warmup: str) -> None:
+    """Some batches, and the runs of one."""
+    shown = (1, 16, 64, 128, 256)
+    for batch, face in zip(shown, ordered(len(shown)), strict=True):
+        curve = table.where("panel", "exact").where("batch", batch).above("epoch", 0)
+        seen = curve["risk"] < SEEN
+        label = f"$B$ = {batch}" if warmup == "no warmup" else None
+        panel.plot(curve["epoch"][seen], curve["risk"][seen], label=label, **face.line())
+    epochs, runs = table.where("panel", "runs").runs("risk", x="epoch")
+    low, high = mean_interval(runs)
+    middle = runs.mean(axis=0)
+    marks: dict[str, Any] = {"fmt": "o", "mfc": "none", "color": "0.3", "elinewidth": 1.0, "zorder": 5}
+    label = "simulated, $B$ = 128" if warmup == "no warmup" else None
+    panel.errorbar(epochs, middle, np.stack([middle - low, high - middle]), label=label, **marks)
+    panel.set(xlabel="epoch", ylabel=f"risk, {warmup}", xscale="log", yscale="log", ylim=(1e-5, 1.0))
+    panel.set(xticks=(1, 5, 10, 30, 90), xticklabels=("1", "5", "10", "30", "90"))
+
+
+def draw_ratio(panel: "Axes", table: Table) -> None:
     """Over B = 1 at equal examples: by warmup and epoch."""
-    marker = {5.0: "s", 30.0: "o", 90.0: "^"}
+    marker = {5: "s", 30: "o", 90: "^"}
     face = {"no warmup": "black", "gradual warmup": "white", "constant warmup": "0.7"}
-    for (warmup, epoch), curve in ratio.groups("warmup", "epoch"):
-        if warmup == "no warmup" and epoch == 30:
-            panel.plot(curve["batch"], curve["predicted"], color="0.5", lw=0.8, label="levels")
-        own: dict[str, Any] = {"mfc": face[warmup], "mec": "black", "ls": ""}
-        panel.plot(curve["batch"], curve["value"], marker[epoch], **own)
+    levels = table.where("panel", "level")
+    panel.plot(levels["batch"], levels["risk"] / levels.first("risk"), color="0.5", lw=0.8, label="levels")
+    epochs, base = risks(table, "no warmup")
+    for (warmup, colour), (epoch, shape) in itertools.product(face.items(), marker.items()):
+        k = int(np.argmax(epochs == epoch))
+        ratio = risks(table, warmup)[1][:, k] / base[0, k]
+        seen = ratio < SEEN
+        panel.plot(levels["batch"][seen], ratio[seen], shape, mfc=colour, mec="black", ls="")
     for warmup, colour in face.items():
         panel.plot([], [], "o", mfc=colour, mec="black", ls="", label=warmup)
     for epoch, shape in marker.items():
-        panel.plot([], [], shape, mfc="0.4", mec="0.4", ls="", label=f"after {epoch:g} epochs")
+        panel.plot([], [], shape, mfc="0.4", mec="0.4", ls="", label=f"after {epoch} epochs")
     panel.set(xlabel="batch size $B$", ylabel="risk over that at $B$ = 1", xscale="log", yscale="log")
     panel.set(yticks=(1, 10, 100), yticklabels=("1", "10", "100"))
 
 
-def _match(d: Scaling, largest: int, since: int) -> float:
-    """The largest relative distance from B = 1 after `since` epochs, batches up to `largest`, no warmup."""
-    risk = d.risk[NONE, : BATCHES.index(largest) + 1, since * PER_EPOCH :]
+def limit(number: Callable[[Array], Any]) -> Measure:
+    """A number of the largest stable steps, by batch."""
+    return lambda table: float(number(table.where("panel", "limit")["limit"]))
+
+
+def at(table: Table, warmup: str, batch: int, epoch: int) -> float:
+    """The exact risk."""
+    return float(risks(table, warmup)[1][BATCHES.index(batch), epoch * PER_EPOCH])
+
+
+def distance(table: Table, largest: int, since: int) -> float:
+    """The largest relative one from B = 1 after `since` epochs, batches up to `largest`, no warmup."""
+    risk = risks(table, NONE)[1][: BATCHES.index(largest) + 1, since * PER_EPOCH :]
     return float(np.max(np.abs(risk / risk[0] - 1)))
 
 
-def _levelled(d: Scaling) -> float:
+def from_levels(table: Table) -> float:
     """The largest relative distance of the ratios at epoch 30 from those of the levels, stable batches."""
-    stable = slice(0, BATCHES.index(LARGEST) + 1)
-    ratio, level = d.over_one(NONE, 30)[stable], (d.levels / d.levels[0])[stable]
-    return float(np.max(np.abs(ratio / level - 1)))
+    risk = risks(table, NONE)[1][:STABLE, 30 * PER_EPOCH]
+    level = table.where("panel", "level")["risk"][:STABLE]
+    return float(np.max(np.abs(risk / risk[0] / (level / level[0]) - 1)))
 
 
-def _worse(d: Scaling, warmup: int) -> Array:
-    """Risk without warmup over that with it, stable batches above 1, (batches, TIMES)."""
-    stable = slice(1, BATCHES.index(LARGEST) + 1)
-    return np.asarray(d.risk[NONE, stable] / d.risk[warmup, stable])
+def worse(table: Table) -> Array:
+    """Risk without warmup over that with a gradual one, stable batches above 1, (batches, TIMES)."""
+    without, gradual = (risks(table, warmup)[1][1:STABLE] for warmup in (NONE, GRADUAL))
+    return np.asarray(without / gradual)
 
 
-def _growth(d: Scaling, warmup: int) -> float:
+def growth(table: Table, warmup: str) -> float:
     """The log of the growth from epoch 20 to 30 at B = 256."""
-    return math.log(d.at(warmup, 256, 30) / d.at(warmup, 256, 20))
+    return math.log(at(table, warmup, 256, 30) / at(table, warmup, 256, 20))
 
 
-def _spike(d: Scaling) -> float:
+def spike(table: Table) -> float:
     """The largest risk after a constant warmup over that at its end, B = 128."""
-    after = d.risk[CONSTANT, BATCHES.index(LARGEST), WARM * PER_EPOCH :]
+    after = risks(table, CONSTANT)[1][STABLE - 1, WARM * PER_EPOCH :]
     return float(after[1:].max() / after[0])
 
 
-def _simulated(d: Scaling) -> Estimate:
-    """Simulated over exact risk at B = 128, end of the gradual warmup."""
-    return mean_estimate(d.runs[:, 1, -1] / d.at(GRADUAL, LARGEST, CHECKED[-1]))
+def runs_of(table: Table, warmup: str) -> Array:
+    """Their risks after CHECKED epochs, (R, CHECKED)."""
+    return table.where("panel", "runs").where("warmup", warmup).runs("risk", x="epoch")[1]
 
 
-def _disagreements(d: Scaling) -> float:
+def disagreements(table: Table) -> float:
     """For how many of two warmups the runs are at odds with the exact risk (level 10⁻³ together)."""
-    exact = np.array([[d.at(i, LARGEST, epoch) for epoch in CHECKED] for i in range(2)])
-    found = (cross_check(CHECKED, exact[i], d.runs[:, i], comparisons=2) for i in range(2))
-    return float(sum(fault is not None for fault in found))
+    faults = []
+    for warmup in (NONE, GRADUAL):
+        expected = np.array([at(table, warmup, LARGEST, epoch) for epoch in CHECKED])
+        faults.append(cross_check(CHECKED, expected, runs_of(table, warmup), comparisons=2))
+    return float(sum(fault is not None for fault in faults))
 
 
-_GOYAL, _HERE = "Goyal et al. 2017", "derived in the caption"
+GOYAL, HERE = "Goyal et al. 2017", "derived in the caption"
+CLOSELY = f"{GOYAL}, section 2.1; closely: 5 %"
 
-CLAIMS: tuple[Claim[Scaling], ...] = (
-    Claim(
+CLAIMS = (
+    claim(
         "the lr should not exceed a maximum independent of the batch: limit at B = 1 over that at 8192",
-        f"{_GOYAL}, section 2.1, after Bottou et al.",
-        lambda d: float(d.limits[0] / d.limits[-1]),
-        1.0,
-        tolerance=0.05,
-        expect="refuted",
-        finding="2/L is a maximum for every batch, but at B = 1 the limit is a 23rd of it",
+        f"{GOYAL}, section 2.1, after Bottou et al.",
+        limit(lambda lrs: lrs[0] / lrs[-1]),
+        "1 ± 0.05",
+        refuted="2/L is a maximum for every batch, but at B = 1 the limit is a 23rd of it",
     ),
-    Claim(
+    claim(
         "small batches: the limit doubles with the batch, from B = 1 to 2",
-        _HERE,
-        lambda d: float(d.limits[1] / d.limits[0]),
-        2.0,
-        tolerance=0.1,
+        HERE,
+        limit(lambda lrs: lrs[1] / lrs[0]),
+        "2 ± 0.1",
     ),
-    Claim(
+    claim(
         "large batches: the limit at B = 8192 times L/2",
-        _HERE,
-        lambda d: float(d.limits[-1] * SPECTRUM.largest / 2),
-        1.0,
-        tolerance=0.005,
+        HERE,
+        limit(lambda lrs: lrs[-1] * SPECTRUM.largest / 2),
+        "1 ± 0.005",
     ),
-    Claim(
+    claim(
         "the limit is at least 2B/(tr H + (B + 1)L): the least ratio",
-        _HERE,
-        lambda d: float(np.min(d.limits / [simple(batch) for batch in LIMIT_BATCHES])),
-        1.0,
-        relation="at_least",
+        HERE,
+        lambda d: float(np.nanmin(d["limit"] / d["low"])),
+        "at least 1",
     ),
-    Claim(
+    claim(
         "with lr in proportion to the batch training curves match: largest distance from B = 1, B up to 16",
-        f"{_GOYAL}, section 2.1; closely: 5 %",
-        lambda d: _match(d, 16, 1),
-        0.0,
-        tolerance=0.05,
+        CLOSELY,
+        lambda d: distance(d, 16, since=1),
+        "0 ± 0.05",
     ),
-    Claim(
+    claim(
         "and up to the limit: largest distance from B = 1, B up to 128",
-        f"{_GOYAL}, section 2.1; closely: 5 %",
-        lambda d: _match(d, LARGEST, 1),
-        0.0,
-        tolerance=0.05,
-        expect="refuted",
-        finding="at B = 128, 0.57 of the limit, the risk is up to 57 % above that at B = 1",
+        CLOSELY,
+        lambda d: distance(d, LARGEST, since=1),
+        "0 ± 0.05",
+        refuted="at B = 128, 0.57 of the limit, the risk is up to 57 % above that at B = 1",
     ),
-    Claim(
+    claim(
         "the distance at epoch 30 is that of the levels of constant steps: largest difference",
-        _HERE,
-        _levelled,
-        0.0,
-        tolerance=0.002,
+        HERE,
+        from_levels,
+        "0 ± 0.002",
     ),
-    Claim(
+    claim(
         "after the drops they match again: largest distance from B = 1 after epoch 60, B up to 128",
-        f"{_GOYAL}, figure 3: the same final error; 5 %",
-        lambda d: _match(d, LARGEST, 61),
-        0.0,
-        tolerance=0.05,
+        f"{GOYAL}, figure 3: the same final error; 5 %",
+        lambda d: distance(d, LARGEST, since=61),
+        "0 ± 0.05",
     ),
-    Claim(
+    claim(
         "without warmup the curve is inferior across all epochs: least risk relative to gradual warmup",
-        f"{_GOYAL}, section 5.2",
-        lambda d: float(_worse(d, GRADUAL)[:, PER_EPOCH:].min()),
-        1.0,
-        relation="at_least",
-        expect="refuted",
-        finding="where the step is stable it is never above, and up to eight times below",
+        f"{GOYAL}, section 5.2",
+        lambda d: float(worse(d)[:, PER_EPOCH:].min()),
+        "at least 1",
+        refuted="where the step is stable it is never above, and up to eight times below",
     ),
-    Claim(
+    claim(
         "without warmup the risk is at no time above that with gradual warmup: the largest ratio",
         "found here, for stable batches up to 128",
-        lambda d: float(_worse(d, GRADUAL).max()),
-        1.0,
-        tolerance=1e-9,
-        relation="at_most",
+        lambda d: float(worse(d).max()),
+        "at most 1 ± 1e-9",
     ),
-    Claim(
+    claim(
         "after a constant warmup the error spikes: largest risk after it over that at its end, B = 128",
-        f"{_GOYAL}, section 5.2",
-        _spike,
-        1.0,
-        relation="at_least",
-        expect="refuted",
-        finding="it falls at once, to less than half within a quarter of an epoch",
+        f"{GOYAL}, section 5.2",
+        spike,
+        "at least 1",
+        refuted="it falls at once, to less than half within a quarter of an epoch",
     ),
-    Claim(
+    claim(
         "a gradual warmup lets large batches train: log10 of the risk at B = 256, epoch 30, over the start's",
-        f"{_GOYAL}, section 2.2",
-        lambda d: math.log10(d.at(GRADUAL, 256, 30) / d.at(GRADUAL, 256, 0)),
-        0.0,
-        relation="at_most",
-        expect="refuted",
-        finding="beyond the limit it diverges all the same, six epochs later",
+        f"{GOYAL}, section 2.2",
+        lambda d: math.log10(at(d, GRADUAL, 256, 30) / at(d, GRADUAL, 256, 0)),
+        "at most 0",
+        refuted="beyond the limit it diverges all the same, six epochs later",
     ),
-    Claim(
+    claim(
         "what is unstable at first is unstable for ever: rate of growth at B = 256, with over without warmup",
-        _HERE,
-        lambda d: _growth(d, GRADUAL) / _growth(d, NONE),
-        1.0,
-        tolerance=0.001,
+        HERE,
+        lambda d: growth(d, GRADUAL) / growth(d, NONE),
+        "1 ± 0.001",
     ),
-    Claim(
+    claim(
         "simulated over exact risk at the end of the warmup, B = 128",
         "two engines, one law",
-        _simulated,
-        1.0,
-        tolerance=0.1,
+        mean(lambda d: runs_of(d, GRADUAL)[:, -1] / at(d, GRADUAL, LARGEST, CHECKED[-1])),
+        "1 ± 0.1",
     ),
-    Claim("warmups whose runs are at odds with the exact risk", "two engines, one law", _disagreements, 0.0),
+    claim("warmups whose runs are at odds with the exact risk", "two engines, one law", disagreements, "0"),
 )

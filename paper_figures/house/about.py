@@ -27,6 +27,11 @@ def quiet(done: float, total: int) -> None:
     """Tells nobody."""
 
 
+def portion(report: Report, start: float, end: float) -> Report:
+    """For one of several studies: what it tells is the part from `start` to `end` of one whole."""
+    return lambda done, total: report(start + (end - start) * done / total, 1)
+
+
 @dataclass(frozen=True)
 class About:
     """A figure's title, its `source` (author, year, place) with a link to it, and what it is about.

@@ -6,6 +6,7 @@ again each time the figure is made, and the audit holds what is measured against
 
 import re
 from collections.abc import Callable
+from typing import TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -15,6 +16,9 @@ from ratelab.experiments.spec import Claim, Measure, Target
 from ratelab.experiments.verdict import Relation, Status
 from ratelab.paper_figures.house.table import Table
 from ratelab.theory.arrays import Array, InputError
+
+OfSeeds: TypeAlias = Callable[[Table], Array]
+"""One number per seed, (R,)."""
 
 
 def claim(
@@ -42,13 +46,13 @@ def exponent(times: ArrayLike, risk: ArrayLike) -> evidence.Fit:
     return fit
 
 
-def mean(of: Callable[[Table], Array]) -> Measure:
-    """Of one number per seed, (R,), their mean and its interval."""
+def mean(of: OfSeeds) -> Measure:
+    """The mean over seeds and its interval."""
     return lambda table: estimates.mean_estimate(of(table), minimum=estimates.MIN_SEEDS)
 
 
-def paired(above: Callable[[Table], Array], below: Callable[[Table], Array]) -> Measure:
-    """The ratio of two means over the same seeds, (R,) each, and its interval."""
+def paired(above: OfSeeds, below: OfSeeds) -> Measure:
+    """The ratio of two means over the same seeds, and its interval."""
     return lambda table: estimates.ratio_estimate(
         above(table), below(table), paired=True, minimum=estimates.MIN_SEEDS
     )

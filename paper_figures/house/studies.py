@@ -4,11 +4,13 @@ What is missing is run, and results are kept in the cache. A cell is known by it
 version, so what is read is what a new run would compute; an interrupted figure goes on where it stopped.
 """
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as once
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from ratelab.experiments import execute
@@ -52,6 +54,30 @@ def study(
         cell, error = next(iter(done.failed.items()))
         raise InputError(f"{len(done.failed)} cells of {file.name} failed; {cell}: {error}")
     return Results(spec, store)
+
+
+def tidy(results: Results, quantities: Sequence[str], **labels: object) -> list[dict[str, object]]:
+    """A line per schedule, seed and record: the labels given, schedule, label, seed, t, and the quantities.
+
+    Where the study has several problems, methods, learning rates or averagings, a line says its own too, as
+    "problem" and so on, by their labels.
+    """
+    spec = results.spec
+    axes = {"problem": spec.problems, "method": spec.methods, "lr": spec.lr, "averaging": spec.averagings}
+    several = [name for name, values in axes.items() if len(values) > 1]
+    lines: list[dict[str, object]] = []
+    for problem, method, lr, schedule, averaging in itertools.product(
+        spec.problems, spec.methods, spec.lr, spec.schedules, spec.averagings
+    ):
+        curve = Curve(problem, method, schedule, averaging, lr, spec.longest)
+        head = labels | {name: spec.label(getattr(curve, name)) for name in several}
+        head |= {"schedule": repr(schedule), "label": spec.label(schedule)}
+        runs = {name: results.runs(curve, name) for name in quantities}
+        times = runs[quantities[0]]["t"].values.tolist()
+        for seed, k in np.ndindex(spec.runs, len(times)):
+            kept = {name: float(run.values[seed, k]) for name, run in runs.items()}
+            lines.append({**head, "seed": seed, "t": times[k], **kept})
+    return lines
 
 
 @dataclass(frozen=True)

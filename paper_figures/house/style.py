@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+    from ratelab.paper_figures.house.table import Table
 
 
 def new_figure(height: float, pages: float = 1.0) -> Figure:
@@ -47,8 +50,7 @@ def few_powers(panel: "Axes", low: float, high: float) -> None:
     """Ticks between the powers of ten of a logarithmic y axis, where these are too few to read it by."""
     if high < 100 * low:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(panel.yaxis)
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,9 @@ def mean_interval(runs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 def band(
     panel: "Axes", x: NDArray[Any], runs: NDArray[Any], face: Look, label: str = "", alpha: float = 0.13
 ) -> None:
-    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band."""
-    low, high = mean_interval(runs)
-    panel.fill_between(x, low, high, color=face.colour, alpha=alpha, lw=0)
+    """The mean of `runs` (R, K) over x (K,), and its 95 % interval as a band, which one run doesn't have."""
+    if len(runs) > 1:
+        panel.fill_between(x, *mean_interval(runs), color=face.colour, alpha=alpha, lw=0)
     panel.plot(x, runs.mean(axis=0), label=label, **face.line())
 
 
@@ -200,3 +202,28 @@ def slope_triangle(
         fontsize="small",
         color="0.25",
     )
+
+
+def plain_numbers(axis: "Axis") -> None:
+    """Numbers, not powers of ten, at the major ticks of a logarithmic axis, and none at the minor ones."""
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+ITERATES = {"last iterate": Look(LAST, "-", "o"), "average": Look(AVERAGE, (0, (5, 1.5)), "s")}
+"""By what is looked at, in figures of no more than these two."""
+
+
+def label_edges(panels: NDArray[Any], x: str, y: str) -> None:
+    """Labels of the axes that a grid of panels (rows, columns) shares: below its last row, left of its first
+    column."""
+    for panel in panels[-1]:
+        panel.set_xlabel(x)
+    for panel in panels[:, 0]:
+        panel.set_ylabel(y)
+
+
+def looks_of(curves: "Table") -> dict[str, Look]:
+    """A look for each "name" in a table, by its "schedule"."""
+    names, schedules = zip(*(key for key, _ in curves.groups("name", "schedule")), strict=True)
+    return dict(zip(names, looks(schedules), strict=True))

@@ -8,10 +8,10 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,13 @@ def read_table(path: Path) -> Table:
     return Table(
         {name: column(entries) for name, entries in zip(header, zip(*lines, strict=True), strict=True)}
     )
+
+
+Lines: TypeAlias = list[dict[str, object]]
+"""What `table_of` makes a table of."""
+
+
+def lines_of(labels: Mapping[str, object], columns: Mapping[str, ArrayLike]) -> Lines:
+    """A line per entry of columns of one length, all with the same labels in front."""
+    entries = [np.asarray(column).tolist() for column in columns.values()]
+    return [{**labels, **dict(zip(columns, line, strict=True))} for line in zip(*entries, strict=True)]

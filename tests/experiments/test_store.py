@@ -11,11 +11,12 @@ from ratelab.experiments.cells import cells
 from ratelab.experiments.execute import run
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Spec
-from ratelab.experiments.store import Curve, Results, Store, atomically, missing
+from ratelab.experiments.store import Curve, Results, Store, missing
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import LogUniform
 from ratelab.theory import Constant, InputError, Last, Linear, Uniform
+from ratelab.theory.cache import atomically
 
 PROBLEM = Quadratic(LogUniform(dim=3, condition_number=10.0), noise=Gaussian(sd=0.5))
 SPEC = Spec(

@@ -134,11 +134,16 @@ def test_claims_hold_as_recorded(name: str, computed: Computed) -> None:
 
 
 def _wrong(table: Table) -> Iterator[Table]:
-    """The same table with the numbers of one column shrunk, moved, tilted, or with noise of their own."""
-    rng = np.random.default_rng(0)
+    """The same table with the numbers of one column shrunk, moved, tilted along each curve, or with noise of
+    their own."""
+    rng, tilt = np.random.default_rng(0), np.ones(len(table))
+    kinds = [name for name, column in table.columns.items() if column.dtype.kind == "O" or name == "seed"]
+    numbered = Table(table.columns | {"row": np.arange(len(table))})
+    for _, curve in numbered.groups(*kinds, *kinds[:1]) if kinds else [((), numbered)]:
+        tilt[curve["row"]] = np.exp(np.linspace(0, 3, len(curve)))
     for name, column in table.columns.items():
         if column.dtype.kind == "f":
-            noise, tilt = rng.lognormal(sigma=0.5, size=len(column)), np.exp(np.linspace(0, 3, len(column)))
+            noise = rng.lognormal(sigma=0.5, size=len(column))
             for changed in (1e-3 * column, column + 1.0, column * tilt, column * noise):
                 yield Table({**table.columns, name: changed})
 
