@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PICTURE = ROOT / "docs" / "architecture.svg"
 ROOMS = ("ratelab", "paper_figures", "experiments", "problems", "theory")
 """From the top: each imports only what stands below it."""
 Pair: TypeAlias = tuple[str, str]
@@ -34,9 +33,9 @@ def purpose(folder: Path) -> str:
     return re.split(r"[.:;]\s", " ".join(text.split()) + " ")[0]
 
 
-def imported(room: str) -> set[str]:
+def imported(root: Path, room: str) -> set[str]:
     """The other rooms that a room imports from."""
-    texts = (path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py"))
+    texts = (path.read_text(encoding="utf-8") for path in (root / room).rglob("*.py"))
     named = {found[1] for text in texts for found in _IMPORT.finditer(text)}
     return named & {*ROOMS} - {room}
 
@@ -62,9 +61,9 @@ def box(folder: Path, x: int, y: int) -> tuple[list[str], int]:
     return [frame, *drawn], height
 
 
-def arrows(spans: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+def arrows(root: Path, spans: Mapping[str, tuple[int, int]]) -> Iterator[str]:
     """From each room to those that it imports; spans: y and height of each."""
-    shortest = sorted(((room, other) for room in ROOMS for other in imported(room)), key=_length)
+    shortest = sorted(((room, other) for room in ROOMS for other in imported(root, room)), key=_length)
     right = _EDGE + _WIDTH
     for lane, pair in enumerate(shortest, 3):
         x = right + _LANE * lane
@@ -86,15 +85,15 @@ def _slot(span: tuple[int, int], room: str, pair: Pair, shortest: Sequence[Pair]
     return span[0] + span[1] * (mine.index(pair) + 1) // (len(mine) + 1)
 
 
-def svg() -> str:
-    """The picture."""
+def svg(root: Path) -> str:
+    """The picture of the house that stands in a folder."""
     drawn, spans, y = [], {}, _EDGE
     for room in ROOMS:
-        lines, height = box(ROOT / room, _EDGE, y)
+        lines, height = box(root / room, _EDGE, y)
         drawn += lines
         spans[room] = (y, height)
         y += height + 2 * _GAP
-    lines = [*drawn, *arrows(spans)]
+    lines = [*drawn, *arrows(root, spans)]
     width, height = _WIDTH + 2 * _EDGE + 13 * _LANE, y - 2 * _GAP + _EDGE
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -105,8 +104,9 @@ def svg() -> str:
 
 def main() -> None:
     """Write the picture."""
-    PICTURE.write_text(svg(), encoding="utf-8")
-    print(f"wrote {PICTURE}")
+    picture = ROOT / "docs" / "architecture.svg"
+    picture.write_text(svg(ROOT), encoding="utf-8")
+    print(f"wrote {picture}")
 
 
 if __name__ == "__main__":
