@@ -118,7 +118,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skipped = shutil.ignore_patterns("__pycache__", *ROOMS)
     shutil.copytree(ROOT / "ratelab", copy / "ratelab", ignore=skipped)
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for folder in (*ROOMS, "tests"):
+    for folder in (*ROOMS, "examples", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for room in ROOMS:
         (copy / "ratelab" / room).symlink_to(Path("..") / room)
