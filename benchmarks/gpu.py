@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from benchmarks.networks import BATCH, MICROSECONDS, ROWS, table
 from benchmarks.ways import Way, report
+from ratelab.experiments.engines.job import Precision
 from ratelab.experiments.engines.kernels import dense
-from ratelab.experiments.engines.train import Precision, advance_batched
+from ratelab.experiments.engines.kernels.span import Models, Span
+from ratelab.experiments.engines.models import advance_batched
 from ratelab.problems.networks import MLP, Network
 from ratelab.theory.arrays import Array, Integers
 
@@ -31,7 +33,6 @@ class Perceptron:
     """What of `problems.networks.MLP` takes part in an update, without a data set."""
 
     loss = "cross_entropy"
-    weight_decay = 0.0
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -46,29 +47,28 @@ def stacked(shared: bool) -> tuple[int, int]:
     return (1, MODELS) if shared else (MODELS, 1)
 
 
-def problem(
-    shared: bool,
-) -> tuple[Integers, tuple[Array, Array, Array, Array, Array], NDArray[np.float32]]:
-    """rows, (inject, push, direct, weights, keep), start of 256 models."""
+def problem(shared: bool) -> tuple[Integers, Span, NDArray[np.float32]]:
+    """rows, updates and start of 256 models."""
     runs, pairs = stacked(shared)
     rows = np.random.default_rng(1).integers(0, ROWS, (runs, UPDATES, BATCH))
     steps = np.broadcast_to(RATES.reshape(runs, pairs, 1), (runs, pairs, UPDATES)).copy()
     none = np.zeros_like(steps)
     size = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(SIZES))
     start = np.random.default_rng(2).uniform(-0.05, 0.05, (runs, pairs, size)).astype(np.float32)
-    return rows, (none, none, steps, np.zeros((0, pairs, UPDATES)), np.zeros((0, pairs))), start
+    averages = np.zeros((0, pairs, UPDATES)), np.zeros((0, pairs))
+    return rows, Span(0.0, 0.0, none, none, steps, *averages), start
 
 
 def at_once(shared: bool, precision: Precision, device: str) -> Callable[[], Array]:
     """Losses (runs, pairs, updates); they come back from the GPU, so the clock sees all of its work."""
-    rows, factors, start = problem(shared)
-    train = tuple(torch.from_numpy(part).to(device) for part in table())
+    rows, span, start = problem(shared)
+    features, labels = (torch.from_numpy(part).to(device) for part in table())
     network = cast(Network, Perceptron())
 
     def run() -> Array:
         x = torch.from_numpy(start).to(device)
         v, averages = x.new_zeros((*x.shape[:2], 0)), x.new_zeros((0, *x.shape), dtype=torch.float64)
-        return advance_batched(network, precision, 0.0, train, rows, *factors, x, v, averages)
+        return advance_batched(network, precision, (features, labels), rows, span, Models(x, v, averages))
 
     return run
 
@@ -96,12 +96,11 @@ def one_by_one(device: str, updates: int = 300) -> Callable[[], Tensor]:
 def check(device: str, console: Console) -> None:
     """The same losses as the kernels of the CPU."""
     for shared in (True, False):
-        rows, factors, start = problem(shared)
+        rows, span, start = problem(shared)
         x = start.copy()
         v, averages = np.zeros((*x.shape[:2], 0), np.float32), np.zeros((0, *x.shape))
-        losses = dense.advance_rows(
-            SIZES, "cross_entropy", 0.0, 0.0, *table(), rows, *factors, x, v, averages
-        )
+        seen = dense.Table(*table(), rows)
+        losses = dense.advance(SIZES, "cross_entropy", seen, span, Models(x, v, averages))
         np.testing.assert_allclose(at_once(shared, "float32", device)(), losses, rtol=1e-3)
     console.print("256 models at once have the losses of the kernels of the CPU", style="dim")
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.ways import Way, report
 from ratelab.experiments.engines.kernels import lenet
+from ratelab.experiments.engines.kernels.span import Models, Span
 from ratelab.problems.networks import LeNet
 from ratelab.theory.arrays import Array
 
@@ -73,22 +74,10 @@ def together(dtype: Any, models: int = MODELS) -> tuple[Array, NDArray[Any]]:
     start = parameters_to_vector(network().parameters()).detach().numpy()
     x = np.tile(start, (1, models, 1)).astype(dtype)
     each = (1, models, UPDATES)
-    losses = lenet.advance(
-        0.0,
-        MOMENTUM,
-        features.astype(dtype, copy=False),
-        labels[..., 0],
-        np.full(UPDATES, BATCH),
-        np.ones(each),
-        np.full(each, LR),
-        np.zeros(each),
-        np.zeros((0, models, UPDATES)),
-        np.zeros((0, models)),
-        x,
-        np.zeros_like(x),
-        np.zeros((0, *x.shape)),
-    )
-    return losses, x
+    seen = lenet.Minibatches(features.astype(dtype), labels[..., 0], np.full(UPDATES, BATCH))
+    averages = np.zeros((0, models, UPDATES)), np.zeros((0, models))
+    span = Span(0.0, MOMENTUM, np.ones(each), np.full(each, LR), np.zeros(each), *averages)
+    return lenet.advance(seen, span, Models(x, np.zeros_like(x), np.zeros((0, *x.shape)))), x
 
 
 def check(console: Console) -> None:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.ways import Way, report
 from ratelab.experiments.engines.kernels import dense
+from ratelab.experiments.engines.kernels.span import Models, Span
 from ratelab.theory.arrays import Array, Integers
 
 ROWS, MODELS, BATCH = 60_000, 64, 64
@@ -78,14 +79,12 @@ def by_kernels(case: Case, updates: int, kind: type = np.float32) -> Callable[[]
     start, rows = case.start().reshape(runs, pairs, -1), case.rows(updates)
     steps = np.broadcast_to(RATES.reshape(runs, pairs, 1), (runs, pairs, updates))
     none = np.zeros_like(steps)
-    mixing = np.zeros((0, pairs, updates)), np.zeros((0, pairs))
+    span = Span(0.0, 0.0, none, none, steps, np.zeros((0, pairs, updates)), np.zeros((0, pairs)))
 
     def train() -> Array:
         x: NDArray[Any] = start.astype(kind)
-        losses = dense.advance_rows(
-            case.sizes, "cross_entropy", 0.0, 0.0, *table(), rows, none, none, steps, *mixing,
-            x, np.zeros((runs, pairs, 0), kind), np.zeros((0, *x.shape)),
-        )  # fmt: skip
+        models = Models(x, np.zeros((runs, pairs, 0), kind), np.zeros((0, *x.shape)))
+        losses = dense.advance(case.sizes, "cross_entropy", dense.Table(*table(), rows), span, models)
         return losses.reshape(MODELS, updates)
 
     return train

@@ -52,7 +52,7 @@ def torch_draw(work: Workload) -> Draw:
 
 
 def our_draw(work: Workload) -> Draw:
-    """The samples that `stepping.simulate` sees, in units of their standard deviation."""
+    """The samples that `engines.step` sees, in units of their standard deviation."""
     scale, label = _scales(work)
     sample = work.problem.sample(KEY, work.runs, 0, work.horizon)
     if isinstance(work.problem, StreamingLeastSquares):

@@ -21,9 +21,10 @@ KEY = 2024
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """`multipliers` (S, T) and `lrs` (n,) on `problem`, seen at `records` (K,) by `runs` runs."""
+    """`schedules` of `multipliers` (S, T) and `lrs` (n,) on `problem`, seen at `records` (K,) by `runs`."""
 
     problem: Quadratic | StreamingLeastSquares
+    schedules: tuple[InversePower, ...]
     multipliers: Array
     lrs: Array
     mixings: tuple[Array, Array]
@@ -68,11 +69,13 @@ def workload(
     rates: int = RATES,
 ) -> Workload:
     """t^-α for α from 0 to 1, times learning rates from `largest`/8 to `largest`, absolute."""
-    multipliers = np.stack([InversePower(float(alpha))(horizon) for alpha in np.linspace(0, 1, schedules)])
+    shapes = tuple(InversePower(float(alpha)) for alpha in np.linspace(0, 1, schedules))
+    multipliers = np.stack([shape(horizon) for shape in shapes])
     last = np.broadcast_to(Last()(multipliers[0]), multipliers.shape)
     uniform = np.broadcast_to(Uniform()(multipliers[0]), multipliers.shape)
     lrs = np.geomspace(largest / 8, largest, rates)
-    return Workload(problem, multipliers, lrs, (last, uniform), record_times(horizon, RECORDS), range(runs))
+    records = record_times(horizon, RECORDS)
+    return Workload(problem, shapes, multipliers, lrs, (last, uniform), records, range(runs))
 
 
 def deviation(risk: Array, exact: Array) -> float:

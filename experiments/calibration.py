@@ -23,6 +23,7 @@ from scipy import stats
 
 from ratelab.experiments import evidence, regime
 from ratelab.experiments.engines import jump
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.estimates import (
     MIN_SEEDS,
     Estimate,
@@ -44,7 +45,7 @@ from ratelab.theory.arrays import Array, record_times
 from ratelab.theory.averaging import Averaging, ExponentialMovingAverage, Last, Tail, Uniform
 from ratelab.theory.combine import Warmup
 from ratelab.theory.rates import Rate
-from ratelab.theory.schedules import Constant, InversePower, MultiStep, Polynomial, Schedule, multipliers
+from ratelab.theory.schedules import Constant, InversePower, MultiStep, Polynomial, Schedule
 
 RUNS = 64
 TRUE_REFUTED, FALSE_SUPPORTED, HONEST_UNDECIDED = 0.05, 0.01, 0.10
@@ -373,19 +374,10 @@ def _settled(runs: int) -> Callable[[Generator], Iterator[tuple[bool, Status]]]:
         risk = path.risk(lrs)
         seen = risk
         if runs:
-            shape = multipliers(schedule, horizon)[None]
             steps, key = lrs[:1] * path.unit(horizon), int(rng.integers(2**62))
-            common = (
-                problem,
-                SGD(),
-                shape,
-                steps,
-                [np.ones_like(shape)],
-                np.array(path.times),
-                key,
-                range(runs),
-            )
-            seen = jump.simulate(*common)[:, 0, 0, 0]
+            times = np.array(path.times)
+            job = Job(problem, SGD(), [schedule], steps, [Last()], horizon, times, key, range(runs))
+            seen = jump.compute(job)["risk"][:, 0, 0, 0]
         yield from _judged(_of_path(path, lrs, risk, seen, predict(alpha, 1.0)), rng)
 
     return judged

@@ -5,7 +5,6 @@ alone and on one thread, or on several whose sums don't meet (training), so the 
 worker count, the order or an interruption; what is on disk and whole is not computed again.
 """
 
-import contextlib
 import datetime as dt
 import importlib.metadata
 import multiprocessing
@@ -23,27 +22,17 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import xarray as xr
+from typing import Any
 
 from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.compute import compute
 from ratelab.experiments.imports import import_file
-from ratelab.experiments.spec import Spec, open_part, resolved
+from ratelab.experiments.spec import Spec, resolved
 from ratelab.experiments.store import Store
-from ratelab.experiments.units import unit_of_lr
-from ratelab.theory.arrays import Array, InputError, Integers
-from ratelab.theory.averaging import Averaging, Last, StepWeighted, Uniform
-from ratelab.theory.bounds import average_curve, omega_curve
-from ratelab.theory.schedules import multipliers
-
-if TYPE_CHECKING:
-    from ratelab.experiments.methods import Method
+from ratelab.theory.arrays import InputError
 
 __all__ = ["run"]
 
-Engine = Literal["exact", "jump", "step", "train"]
 Report = Callable[[float, int], None]
 """Told (cells done, cells to do) now and then; of a cell that trains, the fraction done counts."""
 
@@ -82,202 +71,6 @@ def _leave_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextlib.contextmanager
-def one_thread(kernels: int = 1) -> Iterator[None]:
-    """Torch and BLAS on a single thread: sums taken by several come out in an order of their own.
-
-    Kernels whose tasks share no sum may be spread over several.
-    """
-    import numba
-    import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    before = numba.get_num_threads(), torch.get_num_threads()
-    with threadpool_limits(1):
-        numba.set_num_threads(kernels)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before[0])
-            torch.set_num_threads(before[1])
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A cell's values; `steps` are its lrs in absolute terms."""
-
-    problem: Any
-    method: "Method"
-    schedules: tuple[Any, ...]
-    averagings: tuple[Averaging, ...]
-    steps: Array
-    times: Integers
-
-
-def _batch(cell: Cell) -> _Batch:
-    steps = np.array(cell.lr) * unit_of_lr(cell.problem, cell.method, cell.lr_unit, cell.horizon)
-    return _Batch(cell.problem, cell.method, cell.schedules, cell.averagings, steps, np.array(cell.times))
-
-
-def compute(
-    cell: Cell,
-    device: str = "cpu",
-    threads: int = 1,
-    checkpoint: Path | None = None,
-    report: Callable[[float], None] | None = None,
-) -> xr.Dataset:
-    """The numbers of one cell; nothing but its content enters. What trains may use a GPU and more threads."""
-    batch, made = _batch(cell), cell.engine
-    coordinates = {
-        "schedule": list(map(repr, cell.schedules)),
-        "lr": list(cell.lr),
-        "averaging": list(map(repr, cell.averagings)),
-        "t": batch.times,
-        "step": ("lr", batch.steps),
-    }
-    with one_thread(threads if made == "train" else 1):
-        if cell.runs is None:
-            variables = _theory(cell.horizon, batch)
-        elif made == "train":
-            variables = _train(cell, batch, device, checkpoint, report)
-        else:
-            variables = _monte_carlo(cell, batch)
-    if cell.runs is not None:
-        coordinates["run"] = list(range(*cell.runs))
-    about = {
-        "problem": repr(cell.problem),
-        "method": repr(cell.method),
-        "horizon": cell.horizon,
-        "lr_unit": cell.lr_unit,
-    }
-    return xr.Dataset(variables, coordinates, attrs=about | {"engine": made})
-
-
-def _theory(horizon: int, batch: _Batch) -> dict[str, Any]:
-    """Exact risk and bounds, what is not known left out. One schedule at a time, to keep memory small."""
-    from ratelab.problems.problem import exact_risk, gradient_norms
-
-    problem, momentum, steps = batch.problem, batch.method.momentum, batch.steps
-    known, constants = problem.law is not None, problem.constants
-    shape = (len(batch.schedules), len(steps), len(batch.averagings), len(batch.times))
-    exact, bound = np.full(shape, np.nan), np.full(shape, np.nan)
-    for s, schedule in enumerate(batch.schedules):
-        shapes = multipliers(schedule, horizon)
-        mixings = [averaging(shapes)[None] for averaging in batch.averagings]
-        if known:
-            exact[s] = exact_risk(problem, shapes[None], steps, mixings, batch.times, momentum)[0]
-        if momentum != 0:
-            continue  # the bounds are those of the plain subgradient method
-        if known:
-            squared = gradient_norms(problem, shapes[None], steps)[0]
-        elif constants.G is not None:
-            squared = np.full((len(steps), horizon), constants.G**2)
-        else:
-            continue
-        for n, lr in enumerate(steps):
-            for a, averaging in enumerate(batch.averagings):
-                bound[s, n, a] = bound_curve(averaging, lr * shapes, batch.times, constants.D, squared[n])
-    dims = ("schedule", "lr", "averaging", "t")
-    named = {"exact": (dims, exact), "bound": (dims, bound)}
-    return {name: value for name, value in named.items() if not np.isnan(value[1]).all()}
-
-
-def bound_curve(
-    averaging: Any, steps: Array, times: Integers, distance: float, squared_norms: Array
-) -> Array:
-    """The worst-case bound for this averaging at the records, (K,): NaN where none is known.
-
-    Ω for the last iterate; the classical bound for the step-weighted average (at t = T still that of
-    x_0..x_{T−1}), and for the uniform one where all steps are equal. Infinite after a divergence.
-    """
-    finite = int(np.argmin(np.append(np.isfinite(squared_norms), False)))
-    asked = np.minimum(times, len(steps) - 1) if isinstance(averaging, StepWeighted) else times
-    known = (asked < finite) | (finite == len(steps))
-    bound = np.full(len(times), np.inf)
-    if isinstance(averaging, Last):
-        curve = omega_curve
-    elif isinstance(averaging, StepWeighted) or (
-        isinstance(averaging, Uniform) and np.all(steps == steps[0])
-    ):
-        curve = average_curve
-    else:
-        return np.full(len(times), np.nan)
-    if finite and known.any():
-        with np.errstate(over="ignore"):  # infinite is the truth
-            bound[known] = curve(steps[:finite], asked[known], distance, squared_norms[:finite])
-    return bound
-
-
-def _monte_carlo(cell: Cell, batch: _Batch) -> dict[str, Any]:
-    from ratelab.experiments.engines import jump, step
-    from ratelab.problems.philox import stream_key
-
-    assert cell.runs is not None
-    assert cell.seed is not None
-    shapes = np.stack([multipliers(open_part(schedule), cell.horizon) for schedule in batch.schedules])
-    mixings = [np.stack([averaging(row) for row in shapes]) for averaging in batch.averagings]
-    key, runs = (
-        stream_key(cell.seed, repr(cell.problem), repr(cell.method), str(cell.horizon)),
-        range(*cell.runs),
-    )
-    common = (batch.problem, batch.method, shapes, batch.steps, mixings, batch.times, key, runs)
-    dtype: step.Dtype = "float32" if cell.dtype == "float32" else "float64"
-    if cell.feedback_every is not None:
-        loops = step.Loops(batch.schedules, cell.feedback_every)
-        risk = step.step_plainly(*common, dtype=dtype, loops=loops)
-    elif cell.engine == "jump":
-        risk = jump.simulate(*common)
-    else:
-        risk = step.simulate(*common, dtype=dtype)
-    return {"risk": (("run", "schedule", "lr", "averaging", "t"), risk)}
-
-
-def _train(
-    cell: Cell,
-    batch: _Batch,
-    device: str,
-    checkpoint: Path | None,
-    report: Callable[[float], None] | None,
-) -> dict[str, Any]:
-    """With the clock in epochs, a schedule's value is held during one and averagings collect at its end."""
-    from ratelab.experiments.engines import step, train
-    from ratelab.problems.networks import epoch
-    from ratelab.problems.philox import stream_key
-
-    assert cell.runs is not None
-    assert cell.seed is not None
-    ticks = epoch(batch.problem) if cell.clock == "epoch" else 1
-    shapes = np.stack([multipliers(open_part(schedule), cell.horizon) for schedule in batch.schedules])
-    mixings = []
-    for averaging in batch.averagings:
-        mixing = np.stack([averaging(row) for row in shapes])
-        between = np.zeros((*mixing.shape, ticks))
-        between[..., -1] = mixing
-        mixings.append(np.ones(1) if (mixing == 1).all() else between.reshape(len(shapes), -1))
-    loops = None
-    if cell.feedback_every is not None:
-        loops = step.Loops(batch.schedules, cell.feedback_every * ticks)
-    job = train.Job(
-        batch.problem,
-        batch.method,
-        np.repeat(shapes, ticks, axis=1),
-        batch.steps,
-        mixings,
-        batch.times * ticks,
-        stream_key(cell.seed, repr(cell.problem), repr(cell.method), str(cell.horizon)),
-        range(*cell.runs),
-        cell.dtype,
-        device,
-        loops,
-    )
-    found = train.train(job, checkpoint, report)
-    return {name: (("run", "schedule", "lr", "averaging", "t"), values) for name, values in found.items()}
-
-
-# Running
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from matplotlib.patches import Patch
 
 from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import jump
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.evidence import window
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Claim, Measure
@@ -37,7 +38,7 @@ from ratelab.problems.spectra import Given
 from ratelab.theory import moments, rates
 from ratelab.theory.arrays import Array, record_times
 from ratelab.theory.averaging import Last, Uniform
-from ratelab.theory.schedules import InversePower, multipliers
+from ratelab.theory.schedules import InversePower
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,13 +63,15 @@ HORIZON, RUNS = 10**6, 64
 def data(full: bool = False, report: Report = quiet) -> Table:
     """A line per curve and record: the exact risk, and that of every run to eight digits; one size."""
     times = record_times(HORIZON, 121)[1:]
-    steps = np.stack([multipliers(InversePower(power), HORIZON) for power in POWERS])
-    mixings = [np.stack([averaging(row) for row in steps]) for averaging in (Last(), Uniform())]
-    lrs = np.array(CONSTANTS)
-    exact = moments.exact_risk(PROBLEM.law, steps, lrs, mixings, times)
+    shapes, averagings, key = (
+        list(map(InversePower, POWERS)),
+        (Last(), Uniform()),
+        philox.stream_key(0, repr(PROBLEM)),
+    )
+    job = Job(PROBLEM, SGD(), shapes, np.array(CONSTANTS), averagings, HORIZON, times, key, range(RUNS))
+    exact = moments.exact_risk(PROBLEM.law, job.multipliers, job.lrs, job.mixings, times)
     report(1, 2)
-    key = philox.stream_key(0, repr(PROBLEM))
-    runs = jump.simulate(PROBLEM, SGD(), steps, lrs, mixings, times, key, range(RUNS))
+    runs = jump.compute(job)["risk"]
     report(2, 2)
     lines: Lines = []
     for at, (power, constant, averaging) in zip(np.ndindex(exact.shape[:3]), CURVES, strict=True):

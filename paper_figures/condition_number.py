@@ -26,7 +26,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
-from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.style import look, new_figure, slope_triangle

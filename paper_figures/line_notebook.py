@@ -25,6 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.methods import SGD
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean, paired
@@ -35,6 +36,7 @@ from ratelab.problems.data.datasets import load
 from ratelab.problems.problem import exact_risk
 from ratelab.problems.regression import TableLeastSquares
 from ratelab.theory.arrays import Array, Integers, record_times
+from ratelab.theory.averaging import Last
 from ratelab.theory.schedules import Constant, Exponential, Linear, Schedule, multipliers
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ PRINTED = (
 )
 """Updates before "Step 0", "Step 50", ..., and the costs that the notebook prints there."""
 DRAWS, RUNS = 1000, 64
-
 
 Lines = Iterator[dict[str, object]]
 
@@ -98,12 +99,9 @@ def on_its_batch(times: Integers) -> Lines:
     best = 2 * TableLeastSquares("line", batch=BATCH, replacement=False).minimum
     fitted = descend(z[None], y[None], np.array(START), shapes(ONE_BATCH), times)[0]
     for name, line in zip(ONE_BATCH, fitted, strict=True):
-        off = line - TRUE_LINE
-        cost, excess = (
-            np.mean((line @ z.T - y) ** 2, axis=-1),
-            np.einsum("ki,ij,kj->k", off, SECOND_MOMENTS, off),
-        )
+        cost, off = np.mean((line @ z.T - y) ** 2, axis=-1), line - TRUE_LINE
         yield from lines_of(head("cost", "batch", name) | {"best": best}, {"t": times, "value": cost})
+        excess = np.einsum("ki,ij,kj->k", off, SECOND_MOMENTS, off)
         yield from lines_of(head("same", "notebook", name), {"t": times, "value": excess})
     yield from lines_of(head("cost", "printed", NOTEBOOK), {"t": PRINTED_AT, "value": PRINTED})
 
@@ -120,7 +118,8 @@ def on_new_batches(problem: TableLeastSquares, key: int, times: Integers) -> Lin
     """With new batches: exactly, what is left of the start in it, and by simulation."""
     s, lr = shapes(SCHEDULES), np.array([LR])
     exact = exact_risk(problem, s, lr, [np.ones_like(s)], times)
-    runs = step.simulate(problem, SGD(), s, lr, [np.ones_like(s)], times, key, range(RUNS))
+    job = Job(problem, SGD(), list(SCHEDULES.values()), lr, [Last()], ROUNDS, times, key, range(RUNS))
+    runs = step.compute(job)["risk"]
     kept = np.cumprod(1 - LR * s[:, :, None] * problem.eigenvalues, axis=1)
     kept = np.concatenate([np.ones_like(kept[:, :1]), kept], axis=1)[:, times] * problem.start
     left = kept**2 @ problem.eigenvalues
@@ -208,7 +207,7 @@ def draw_fresh(panel: "Axes", table: Table) -> None:
 
 def label(panel: "Axes", table: Table) -> None:
     """Schedules, and what else is drawn."""
-    for schedule, name in [key for key, _ in table.groups("schedule", "name")]:
+    for (schedule, name), _ in table.groups("schedule", "name"):
         panel.plot([], [], label=name, marker=look(schedule).marker, **look(schedule).line())
     panel.plot([], [], "D", color="0.4", mfc="white", label="printed costs")
     panel.plot([], [], color="0.4", ls="--", lw=0.7, label="least cost on the batch")

@@ -26,7 +26,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ratelab.experiments.engines.train import Job, train
+from ratelab.experiments.engines import train
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.estimates import Estimate, mean_estimate
 from ratelab.experiments.evidence import NoFit, fit_trajectories
 from ratelab.experiments.methods import SGD
@@ -120,11 +121,9 @@ def curves(
 
 def run(network: LinearClassifier, power: float, lrs: tuple[float, ...], times: Integers) -> Array:
     """Risk of 64 runs, shape (runs, lrs, averagings, K); all steps see the same rows."""
-    s = multipliers(InversePower(power), int(times[-1]))[None]
-    mixings = [averaging(s[0])[None] for averaging in AVERAGINGS.values()]
-    key = philox.stream_key(0, repr(network))
-    job = Job(network, SGD(), s, np.array(lrs), mixings, times, key, range(RUNS), "float32")
-    return np.asarray(train(job)["risk"][:, 0])
+    asked = [InversePower(power)], np.array(lrs), list(AVERAGINGS.values()), int(times[-1]), times
+    job = Job(network, SGD(), *asked, philox.stream_key(0, repr(network)), range(RUNS), "float32")
+    return train.compute(job)["risk"][:, 0]
 
 
 def harvey(horizon: int) -> Array:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
@@ -41,6 +42,7 @@ from ratelab.problems.problem import critical_lr
 from ratelab.problems.regression import StreamingLeastSquares
 from ratelab.problems.spectra import LogUniform
 from ratelab.theory.arrays import Array
+from ratelab.theory.averaging import Last
 from ratelab.theory.combine import Product, Warmup
 from ratelab.theory.schedules import MultiStep, Piecewise, Schedule, multipliers
 
@@ -107,13 +109,11 @@ def level(batch: int) -> float:
 def simulated(warmups: tuple[str, ...], count: int) -> Array:
     """Risks of runs at LARGEST after CHECKED epochs, (R, warmups, CHECKED)."""
     per = EPOCH // LARGEST
-    steps = np.stack([multipliers(rate(warmup, LARGEST), EPOCHS * per) for warmup in warmups])
-    steps = steps[:, : CHECKED[-1] * per]
+    rates = [rate(warmup, LARGEST) for warmup in warmups]
     key = philox.stream_key(0, repr(problem(LARGEST)))
     records, lrs = np.array(CHECKED) * per, np.array([ETA * LARGEST])
-    mixings = [np.ones_like(steps)]
-    found = step.simulate(problem(LARGEST), SGD(), steps, lrs, mixings, records, key, range(count))
-    return np.asarray(found[:, :, 0, 0])
+    job = Job(problem(LARGEST), SGD(), rates, lrs, [Last()], EPOCHS * per, records, key, range(count))
+    return step.compute(job)["risk"][:, :, 0, 0]
 
 
 def data(full: bool = False, report: Report = quiet) -> Table:

@@ -2,6 +2,7 @@
 the textbook's two-dimensional example."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ratelab.theory.averaging import (
     Tail,
     Uniform,
 )
+from ratelab.theory.schedules import Schedule
 
 ROOT = Path(__file__).parent.parent
 """Of the repository."""
@@ -110,3 +112,11 @@ def schedules(horizon: int) -> Array:
     """Three rows (3, T): constant, 1/√t, and one that pauses."""
     t = np.arange(horizon)
     return np.stack([np.ones(horizon), (1 + t) ** -0.5, np.where(t % 5 == 3, 0.0, 0.7)])
+
+
+def _row(number: int, horizon: int) -> Array:
+    return np.asarray(schedules(horizon)[number])
+
+
+ROWS: list[Schedule] = [partial(_row, number) for number in range(3)]
+"""The rows of `schedules`, each as one."""

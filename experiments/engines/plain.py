@@ -1,61 +1,114 @@
-"""One network trained as a tutorial does: an nn.Module, a DataLoader, torch.optim.SGD and a torch scheduler.
+"""The obvious versions, which read like the definitions; the engines are compared with them.
 
-What `engines.train` does to many models at once is compared with this, and timed against it.
+Stepping in torch, for any problem, closed loops included. One network trained as a tutorial does: an
+nn.Module, a DataLoader, torch.optim.SGD and a torch scheduler; training many at once is timed against it too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
-from ratelab.experiments.methods import HeavyBall, Method, TorchMomentum
+from ratelab.experiments.engines.job import Curves, Job, blocks
+from ratelab.experiments.methods import HeavyBall, TorchMomentum
 from ratelab.problems import networks
 from ratelab.problems.data.minibatches import minibatches
 from ratelab.problems.networks import Network
-from ratelab.theory.arrays import Array, InputError, Integers
-from ratelab.theory.averaging import Averaging
-from ratelab.theory.schedules import Schedule, multipliers
+from ratelab.problems.problem import Problem
+from ratelab.theory.arrays import InputError, once_infinite
+from ratelab.theory.feedback import Feedback, State
+
+# Stepping
 
 
-def train_plainly(
-    network: Network,
-    method: Method,
-    schedule: Schedule,
-    lr: float,
-    averaging: Averaging,
-    records: Integers,
-    key: int,
-    run: int,
-) -> dict[str, Array]:
-    """Losses and errors, by name, of one model of `engines.train.train` at the records (K,); float64.
+def step(job: Job[Problem]) -> Curves:
+    """ "risk" (R, S, n, A, K): v ← β v − η_t g_t, x ← x + v, x̄ ← (1 − c_t) x̄ + c_t x, on any torch device.
+
+    Arrays are (schedules, lrs, runs, coordinates), averages have their own axis before; η is lr · multiplier,
+    times the factor that a closed loop's rule has set for the run.
+    """
+    problem, beta = job.problem, job.method.momentum
+    kind = torch.float32 if job.precision == "float32" else torch.float64
+    steps = torch.as_tensor(job.multipliers[:, None] * job.lrs[:, None], dtype=kind, device=job.device)
+    c = torch.as_tensor(
+        np.array(job.mixings).reshape(len(job.averagings), *job.multipliers.shape), device=job.device
+    )
+    x = torch.as_tensor(problem.start, dtype=kind, device=job.device)
+    x = x.expand(*job.shape, len(job.runs), problem.dim)
+    v = torch.zeros_like(x)
+    averages = x.double().expand(len(c), *x.shape)
+    factors = torch.ones_like(x[..., :1])
+    rules = [] if job.loops is None else job.loops.rules
+    states = [rule.start(len(job.lrs) * len(job.runs)) for rule in rules]
+    risk = []
+    if 0 in job.records:
+        risk.append(problem.risk(averages))
+    for t, sample in enumerate(_samples(job)):
+        if job.loops is not None and t and t % job.loops.every == 0:
+            factors, states = _listen(rules, states, problem.risk(x.double()), factors)
+        v = beta * v - steps[:, :, t, None, None] * factors * problem.gradient(x, *sample)
+        x = x + v
+        weight = c[:, :, t, None, None, None]
+        averages = (1 - weight) * averages + weight * x.double()
+        if t + 1 in job.records:
+            risk.append(problem.risk(averages))
+    return {"risk": once_infinite(torch.stack(risk, -1).permute(3, 1, 2, 0, 4).cpu().numpy().copy())}
+
+
+def _samples(job: Job[Problem]) -> Iterator[list[Tensor]]:
+    """What each update sees, arrays (runs, …): drawn for many updates at once."""
+    for first, last in blocks(job.problem, job.records):
+        drawn = job.problem.sample(job.key, job.runs, first, last - first)
+        parts = [torch.as_tensor(part, device=job.device) for part in drawn]
+        yield from ([part[:, k] for part in parts] for k in range(last - first))
+
+
+def _listen(
+    rules: Sequence[Feedback], states: Sequence[State], risk: Tensor, factors: Tensor
+) -> tuple[Tensor, list[State]]:
+    """What the rules make of the risk (S, n, R): factors of the steps (S, n, R, 1), and the rules' states."""
+    seen = risk.flatten(1).cpu().numpy()
+    told = [rule.update(*shown) for rule, *shown in zip(rules, states, seen, strict=True)]
+    shown = np.array([factor for factor, _ in told])
+    return torch.as_tensor(shown).to(factors).reshape(factors.shape), [state for _, state in told]
+
+
+# Training
+
+
+def train(job: Job[Network], schedule: int, lr: int, averaging: int, run: int) -> Curves:
+    """Losses and errors (K,), by name, of one model of `engines.train`: of these numbers, in float64.
 
     The averaging is torch.optim.swa_utils.AveragedModel. InputError for HeavyBall, which torch does not have.
     """
+    network, method = job.problem, job.method
     if isinstance(method, HeavyBall):
         raise InputError(f"torch.optim.SGD does not know {method!r}; give TorchMomentum")
-    horizon = int(records[-1])
     module = network.module().double()
-    start = torch.from_numpy(network.start(key, range(run, run + 1))[0])
+    runs = job.runs[run : run + 1]
+    start = torch.from_numpy(network.start(job.key, runs)[0])
     vector_to_parameters(start, module.parameters())
     optimizer = torch.optim.SGD(
         module.parameters(),
-        lr=lr,
+        lr=float(job.lrs[lr]),
         momentum=method.momentum,
         nesterov=isinstance(method, TorchMomentum) and method.nesterov,
         weight_decay=network.weight_decay,
     )
-    steps = multipliers(schedule, horizon)
-    scheduler = LambdaLR(optimizer, lambda t: float(steps[min(t, horizon - 1)]))  # asks after the last, too
-    mixing = averaging(steps)
+    steps, mixing = job.multipliers[schedule], job.mixings[averaging][schedule]
+    scheduler = LambdaLR(
+        optimizer, lambda t: float(steps[min(t, len(steps) - 1)])
+    )  # asks after the last, too
     average = AveragedModel(module, avg_fn=lambda old, new, count: old + mixing[int(count) - 1] * (new - old))
     average.update_parameters(module)  # the first is a copy
     found: dict[str, list[float]] = {}
-    for t, (features, labels) in enumerate(_batches(network, key, run, horizon)):
-        if t in records:
+    for t, (features, labels) in enumerate(_batches(network, job.key, runs, job.updates)):
+        if t in job.records:
             _record(network, average, found)
         optimizer.zero_grad()
         networks.losses(network.loss, module(features), labels).mean().backward()
@@ -66,19 +119,17 @@ def train_plainly(
     return {name: np.array(values) for name, values in found.items()}
 
 
-def _batches(
-    network: Network, key: int, run: int, horizon: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(network: Network, key: int, run: range, updates: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The minibatches of so many updates, in our order, epoch by epoch as a DataLoader gives them."""
     train = network.parts()["train"]
     table = TensorDataset(torch.tensor(train.features).double(), torch.tensor(train.labels))
     per_epoch = networks.epoch(network)
-    for first in range(0, horizon, per_epoch):
+    for first in range(0, updates, per_epoch):
         rows = minibatches(
             key,
-            range(run, run + 1),
+            run,
             first,
-            min(per_epoch, horizon - first),
+            min(per_epoch, updates - first),
             rows=len(train.labels),
             batch=network.batch,
             replacement=network.replacement,

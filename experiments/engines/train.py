@@ -1,82 +1,39 @@
 """Many networks at once: every schedule × learning rate × seed of a cell, on the CPU or a GPU.
 
 The models are cut into groups that fit in memory, by a fixed function of shapes; a group runs from start to
-end, in spans of updates that end at records, at metrics of closed loops and at epochs. What a span does is an
-engine's: compiled kernels on the CPU, where a model stays in the cache for the whole span
-(`kernels.dense`, `kernels.lenet`), or torch, all models of the group in each operation, on any device
-(`advance_batched`).
-Each model's numbers are its own: one that diverges never touches another.
+end, in spans of updates that end at records, at metrics of closed loops and at epochs. What a span does
+stands in `engines.models`. Each model's numbers are its own: one that diverges never touches another.
 """
 
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ratelab.experiments.engines.kernels import dense, lenet
-from ratelab.experiments.engines.step import Loops, block_weights
-from ratelab.experiments.methods import Method
+from ratelab.experiments.engines.job import Curves, Job
+from ratelab.experiments.engines.kernels.averages import block_weights
+from ratelab.experiments.engines.kernels.span import Models, Span
+from ratelab.experiments.engines.models import advance_batched, advance_compiled, evaluate
 from ratelab.problems import networks
 from ratelab.problems.data.minibatches import minibatches
-from ratelab.problems.networks import MLP, LeNet, LinearClassifier, Network
-from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
+from ratelab.problems.networks import LeNet, Network
+from ratelab.theory.arrays import Array, Integers, once_infinite
 from ratelab.theory.cache import atomically
-
-Precision: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
-"""Of the products: the last two are a GPU's, on float32 parameters."""
 
 MEMORY = 2**31  # bytes of the parameters, velocities and averages of a group
 SPAN = 256  # updates at most: short enough for a float32 sum
 SPAN_BYTES = 2**22  # of a run's minibatches of a span, where they are gathered before it
-ROWS = 2048  # rows that are evaluated together
-EVALUATED = 2**30  # numbers of a layer of the models that a GPU evaluates together
 CHECKPOINT = 5.0  # seconds between two checkpoints, at least
 
-Metrics: TypeAlias = dict[str, Array]
 
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained: a network, and the batch axes of a cell.
-
-    multipliers (S, T), lrs (n,) absolute, mixings: A arrays (S, T), records (K,) increasing update counts,
-    `key` from `philox.stream_key`. A pair p = s·n + l is a schedule and a learning rate.
-    """
-
-    network: Network
-    method: Method
-    multipliers: Array
-    lrs: Array
-    mixings: Sequence[Array]
-    records: Integers
-    key: int
-    runs: range
-    precision: Precision = "float32"
-    device: str = "cpu"
-    loops: Loops | None = None
-
-    @property
-    def horizon(self) -> int:
-        return int(self.records[-1])
-
-    @property
-    def pairs(self) -> int:
-        return len(self.multipliers) * len(self.lrs)
-
-    @property
-    def kind(self) -> torch.dtype:
-        """Of the parameters."""
-        return torch.float64 if self.precision == "float64" else torch.float32
-
-
-def train(job: Job, checkpoint: Path | None = None, report: Callable[[float], None] | None = None) -> Metrics:
+def compute(
+    job: Job[Network], checkpoint: Path | None = None, report: Callable[[float], None] | None = None
+) -> Curves:
     """What the averagings of all models reach at the records: arrays (R, S, n, A, K) by name.
 
     "train_loss", "train_error", "test_loss", "test_error", and "validation_…" where rows are kept for it;
@@ -88,9 +45,9 @@ def train(job: Job, checkpoint: Path | None = None, report: Callable[[float], No
     it goes on from there, with the same numbers. `report` is told the fraction that is done.
     """
     groups = split_models(job)
-    names = [f"{part}_{what}" for part in job.network.parts() for what in ("loss", "error")]
-    names += ["risk"] if job.network.minimum is not None else []
-    shape = (len(job.runs), job.pairs, len(job.mixings), len(job.records))
+    names = [f"{part}_{what}" for part in job.problem.parts() for what in ("loss", "error")]
+    names += ["risk"] if job.problem.minimum is not None else []
+    shape = (len(job.runs), job.pairs, len(job.averagings), len(job.records))
     metrics = {name: np.full(shape, np.nan) for name in names}
     first, resumed = _resume(checkpoint, job, groups, metrics)
     for number, (runs, pairs) in enumerate(groups[first:], first):
@@ -99,25 +56,30 @@ def train(job: Job, checkpoint: Path | None = None, report: Callable[[float], No
         written = time.monotonic()
         for epoch_ended in group.spans(metrics):
             if report is not None:
-                report((number + group.t / job.horizon) / len(groups))
+                report((number + group.t / job.updates) / len(groups))
             if checkpoint is not None and epoch_ended and time.monotonic() - written > CHECKPOINT:
                 _write(checkpoint, number, group, metrics)
                 written = time.monotonic()
     for name, values in metrics.items():
         if not name.endswith("error"):
             once_infinite(values)
-    full = (len(job.runs), len(job.multipliers), len(job.lrs), *shape[2:])
+    full = (len(job.runs), *job.shape, *shape[2:])
     return {name: values.reshape(full) for name, values in metrics.items()}
 
 
-def split_models(job: Job) -> list[tuple[range, range]]:
+def parameters(job: Job[Network]) -> torch.dtype:
+    """Their dtype: products alone are coarser than float32."""
+    return torch.float64 if job.precision == "float64" else torch.float32
+
+
+def split_models(job: Job[Network]) -> list[tuple[range, range]]:
     """The groups, (positions of runs, pairs): as many models as MEMORY holds, whole runs where one fits.
 
     A fixed function of shapes. Groups don't meet, so their number is not seen in the numbers beyond rounding.
     """
-    vectors = 1 + (job.method.momentum > 0) + 2 * len(job.mixings)  # of float32; averages are float64
-    wide = 2 if job.kind == torch.float64 else 1
-    fit = max(1, MEMORY // (4 * wide * vectors * networks.size(job.network)))
+    vectors = 1 + (job.method.momentum > 0) + 2 * len(job.averagings)  # of float32; averages are float64
+    wide = 2 if parameters(job) == torch.float64 else 1
+    fit = max(1, MEMORY // (4 * wide * vectors * networks.size(job.problem)))
     runs, pairs = range(len(job.runs)), range(job.pairs)
     if fit < len(pairs):
         return [(runs[r : r + 1], pairs[p : p + fit]) for r in runs for p in range(0, len(pairs), fit)]
@@ -128,21 +90,24 @@ def split_models(job: Job) -> list[tuple[range, range]]:
 class _Group:
     """Models that are trained together, and where they are: x, v (R, P, N), averages (A, R, P, N)."""
 
-    def __init__(self, job: Job, runs: range, pairs: range) -> None:
+    def __init__(self, job: Job[Network], runs: range, pairs: range) -> None:
         self.job, self.runs, self.pairs = job, runs, pairs
-        network = job.network
+        network = job.problem
         self.t = 0
         self.parts = {
-            name: tuple(torch.tensor(values, device=job.device) for values in part)
+            name: (
+                torch.tensor(part.features, device=job.device),
+                torch.tensor(part.labels, device=job.device),
+            )
             for name, part in network.parts().items()
         }
         start = network.start(job.key, job.runs[runs.start : runs.stop])
         spread = np.broadcast_to(start[:, None], (len(runs), len(pairs), start.shape[1]))
-        self.x = torch.tensor(spread, dtype=job.kind, device=job.device)
-        self.v = torch.zeros_like(self.x) if job.method.momentum else self.x.new_zeros((*self.x.shape[:2], 0))
+        x = torch.tensor(spread, dtype=parameters(job), device=job.device)
+        v = torch.zeros_like(x) if job.method.momentum else x.new_zeros((*x.shape[:2], 0))
         self.kept = [a for a, mixing in enumerate(job.mixings) if not (mixing == 1).all()]
-        self.averages = self.x.double().expand(len(self.kept), *self.x.shape).clone()
-        self.factors = np.ones(self.x.shape[:2])
+        self.models = Models(x, v, x.double().expand(len(self.kept), *x.shape).clone())
+        self.factors = np.ones(x.shape[:2])
         rules = [] if job.loops is None else [job.loops.rules[p // len(job.lrs)] for p in pairs]
         self.rules = [(rule, rule.start(len(runs))) for rule in rules]
 
@@ -150,15 +115,13 @@ class _Group:
 
     def arrays(self) -> dict[str, Any]:
         """Everything that `restore` needs."""
-        tensors = {"x": self.x, "v": self.v, "averages": self.averages}
         states = {f"rule {p} {name}": a for p, (_, s) in enumerate(self.rules) for name, a in s.items()}
-        found: dict[str, Any] = {name: t.cpu().numpy() for name, t in tensors.items()} | states
-        return found | {"t": np.array(self.t), "factors": self.factors}
+        found: dict[str, Any] = {name: t.cpu().numpy() for name, t in self.models._asdict().items()}
+        return found | states | {"t": np.array(self.t), "factors": self.factors}
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take over what `arrays` gave. ValueError or KeyError where it is another group's."""
-        for name in ("x", "v", "averages"):
-            there = getattr(self, name)
+        for name, there in self.models._asdict().items():
             if arrays[name].shape != there.shape:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, not {tuple(there.shape)}")
             there.copy_(torch.from_numpy(arrays[name]))
@@ -170,15 +133,15 @@ class _Group:
 
     # Going on
 
-    def spans(self, metrics: Metrics) -> Iterator[bool]:
+    def spans(self, metrics: Curves) -> Iterator[bool]:
         """Train to the end, filling in the metrics of these models; yields after every span whether it ended
         an epoch.
         """
-        job, per_epoch = self.job, networks.epoch(self.job.network)
+        job, per_epoch = self.job, networks.epoch(self.job.problem)
         at = {int(record): k for k, record in enumerate(job.records)}
         if self.t == 0 and 0 in at:
             self.record(metrics, at[0])
-        while self.t < job.horizon:
+        while self.t < job.updates:
             begin = self.t // per_epoch * per_epoch
             rows = minibatches(
                 job.key,
@@ -186,8 +149,8 @@ class _Group:
                 begin,
                 per_epoch,
                 rows=len(self.parts["train"][1]),
-                batch=job.network.batch,
-                replacement=job.network.replacement,
+                batch=job.problem.batch,
+                replacement=job.problem.replacement,
             )
             for last in self.ends(begin + per_epoch):
                 if job.loops is not None and self.t and self.t % job.loops.every == 0:
@@ -201,9 +164,11 @@ class _Group:
         """Where the spans up to the end of this epoch end: a function of shapes, records and metrics only."""
         job = self.job
         longest = SPAN
-        if isinstance(job.network, LeNet):
-            longest = max(1, min(SPAN, SPAN_BYTES // (self.x.element_size() * job.network.batch * 28 * 28)))
-        final = min(epoch, job.horizon)
+        if isinstance(job.problem, LeNet):
+            longest = max(
+                1, min(SPAN, SPAN_BYTES // (self.models.x.element_size() * job.problem.batch * 28 * 28))
+            )
+        final = min(epoch, job.updates)
         stops = {int(r) for r in job.records if self.t < r < final} | {final}
         if job.loops is not None:
             first = self.t // job.loops.every + 1
@@ -217,46 +182,41 @@ class _Group:
 
     def advance(self, rows: Integers, last: int) -> None:
         """The updates self.t … last − 1, which see these rows (R, K, B)."""
-        job, span = self.job, slice(self.t, last)
+        job, here = self.job, slice(self.t, last)
         of_pair = [divmod(p, len(job.lrs)) for p in self.pairs]
-        steps = np.stack([job.multipliers[s, span] * job.lrs[n] for s, n in of_pair])
-        inject, push, direct = job.method.coefficients(self.factors[..., None] * steps)
-        if not job.method.momentum:  # what is injected is pushed at once, and no velocity kept
-            inject, push, direct = 0 * inject, 0 * push, direct + push * inject
+        steps = np.stack([job.multipliers[s, here] * job.lrs[n] for s, n in of_pair])
         mixing = np.empty((len(self.kept), *steps.shape))
         for row, a in zip(mixing, self.kept, strict=True):
-            row[:] = [job.mixings[a][s, span] for s, _ in of_pair]
-        weights, keep = block_weights(mixing)
+            row[:] = [job.mixings[a][s, here] for s, _ in of_pair]
+        coefficients = job.method.coefficients(self.factors[..., None] * steps)
+        span = Span(job.problem.weight_decay, job.method.momentum, *coefficients, *block_weights(mixing))
         advance = advance_compiled if job.device == "cpu" else advance_batched
-        advance(
-            job.network, job.precision, job.method.momentum, self.parts["train"], rows,
-            inject, push, direct, weights, keep, self.x, self.v, self.averages,
-        )  # fmt: skip
+        advance(job.problem, job.precision, self.parts["train"], rows, span, self.models)
         self.t = last
 
     def listen(self) -> None:
         """Show every rule its models' loss on the validation rows, or else on the training rows."""
         seen = "validation" if "validation" in self.parts else "train"
-        loss = self.evaluate(self.x, [seen])[f"{seen}_loss"]
+        loss = self.evaluate(self.models.x, [seen])[f"{seen}_loss"]
         for p, (rule, state) in enumerate(self.rules):
             self.factors[:, p], after = rule.update(state, loss[:, p])
             self.rules[p] = rule, after
 
-    def record(self, metrics: Metrics, k: int) -> None:
+    def record(self, metrics: Curves, k: int) -> None:
         there = np.ix_(list(self.runs), list(self.pairs))
-        last = self.evaluate(self.x, list(self.parts))
-        for a in range(len(self.job.mixings)):
+        last = self.evaluate(self.models.x, list(self.parts))
+        for a in range(len(self.job.averagings)):
             found = last
             if a in self.kept:
-                found = self.evaluate(self.averages[self.kept.index(a)], list(self.parts))
+                found = self.evaluate(self.models.averages[self.kept.index(a)], list(self.parts))
             for name, values in found.items():
                 metrics[name][..., a, k][there] = values
 
-    def evaluate(self, x: Tensor, names: Sequence[str]) -> Metrics:
+    def evaluate(self, x: Tensor, names: Sequence[str]) -> Curves:
         """Losses and errors (R, P) on these parts; with "train" the risk, where f* is known."""
-        network, minimum = self.job.network, self.job.network.minimum
-        models = x.flatten(0, 1).to(torch.float64 if minimum is not None else self.job.kind)
-        found: Metrics = {}
+        network, minimum = self.job.problem, self.job.problem.minimum
+        models = x.flatten(0, 1).to(torch.float64 if minimum is not None else parameters(self.job))
+        found: Curves = {}
         for name in names:
             loss, error = evaluate(network, models, *self.parts[name])
             found |= {f"{name}_loss": loss, f"{name}_error": error}
@@ -266,122 +226,17 @@ class _Group:
         return {name: values.reshape(x.shape[:2]) for name, values in found.items()}
 
 
-# What a span of updates does
-
-
-def advance_compiled(
-    network: Network, precision: Precision, momentum: float, train: tuple[Tensor, ...], rows: Integers,
-    inject: Array, push: Array, direct: Array, weights: Array, keep: Array,
-    x: Tensor, v: Tensor, averages: Tensor,
-) -> Array:  # fmt: skip
-    """`advance_batched` by compiled kernels, on the CPU; a model stays in the cache for the whole span."""
-    if precision not in ("float64", "float32"):
-        raise InputError(f'dtype = "{precision}" needs a GPU; give --device cuda, or "float32"')
-    features, labels = (part.numpy() for part in train)
-    factors = network.weight_decay, momentum
-    state = (inject, push, direct, weights, keep, x.numpy(), v.numpy(), averages.numpy())
-    if isinstance(network, LinearClassifier | MLP):
-        return dense.advance_rows(network.sizes, network.loss, *factors, features, labels, rows, *state)
-    assert isinstance(network, LeNet)
-    features, labels = dense.gather(features, labels, rows)
-    return lenet.advance(*factors, features.astype(x.numpy().dtype), labels, (rows[0] >= 0).sum(-1), *state)
-
-
-def advance_batched(
-    network: Network, precision: Precision, momentum: float, train: tuple[Tensor, ...], rows: Integers,
-    inject: Array, push: Array, direct: Array, weights: Array, keep: Array,
-    x: Tensor, v: Tensor, averages: Tensor,
-) -> Array:  # fmt: skip
-    """K updates of R·P models, in place: v ← β v + a g, x ← x − p v − q g, x̄ ← keep x̄ + Σ_k w_k x_{k+1}.
-
-    g is the gradient of the minibatch's mean loss plus weight decay times x. train: features (n, D), labels
-    (n,); rows (R, K, B), −1 where a last minibatch is short; a, p, q (R, P, K); w (A, P, K), keep (A, P); x
-    (R, P, N), v the same or (R, P, 0), averages (A, R, P, N) float64. Returns the losses before each update,
-    (R, P, K), without the weight decay. Any torch device; on the CPU the kernels are compared with it.
-    """
-    features, labels = train
-    seen = torch.as_tensor(rows, device=x.device)
-    counts = (rows[0] >= 0).sum(-1)
-    a, p, q = (torch.as_tensor(c, dtype=x.dtype, device=x.device)[..., None] for c in (inject, push, direct))
-    w = torch.as_tensor(weights, device=x.device)[:, None, ..., None]
-    averages.mul_(torch.as_tensor(keep, device=x.device)[:, None, :, None])
-    losses = torch.empty(inject.shape, dtype=x.dtype, device=x.device)
-    with _products(precision, x.device.type):
-        for k in range(rows.shape[1]):
-            here = seen[:, k, : counts[k]]
-            leaf = x.detach().requires_grad_()
-            with _autocast(precision, x.device.type):
-                outputs = network.outputs(leaf, features[here].to(x.dtype))
-            loss = networks.losses(network.loss, outputs.to(x.dtype), labels[here][:, None]).mean(-1)
-            (g,) = torch.autograd.grad(loss.sum(), leaf)
-            losses[..., k] = loss.detach()
-            g.add_(x, alpha=network.weight_decay)
-            if v.shape[-1]:
-                v.mul_(momentum).addcmul_(a[:, :, k], g)
-                x.addcmul_(p[:, :, k], v, value=-1)
-            x.addcmul_(q[:, :, k], g, value=-1)
-            for average, weight in zip(averages, w[..., k, :], strict=True):
-                average.addcmul_(weight, x.double())
-    return losses.double().cpu().numpy()
-
-
-def _autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
-    return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-
-
-@contextmanager
-def _products(precision: Precision, device: str) -> Iterator[None]:
-    """float32 products as they are, or in TF32: a switch of torch's that is put back."""
-    if device != "cuda":
-        yield
-        return
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
-
-
-# What the models are worth
-
-
-def evaluate(network: Network, x: Tensor, features: Tensor, labels: Tensor) -> tuple[Array, Array]:
-    """Mean loss and error (M,) of the models x (M, N) on these rows; losses are summed in float64."""
-    loss, error = torch.zeros(2, len(x), dtype=torch.float64, device=x.device)
-    with torch.inference_mode():
-        for low in range(0, len(labels), ROWS):
-            rows = slice(low, low + ROWS)
-            outputs = _outputs(network, x, features[rows])
-            loss += networks.losses(network.loss, outputs, labels[rows]).sum(-1, dtype=torch.float64)
-            error += networks.wrong(network.loss, outputs, labels[rows]).sum(-1)
-    return loss.cpu().numpy() / len(labels), error.cpu().numpy() / len(labels)
-
-
-def _outputs(network: Network, x: Tensor, features: Tensor) -> Tensor:
-    """The outputs (M, B, C) of models x (M, N) for features (B, D)."""
-    if x.device.type != "cpu":
-        widest = max(len(features), 1) * max(28 * 28 * 6, *(shape[0] for shape in network.shapes))
-        models = x.split(max(1, EVALUATED // widest))
-        return torch.cat([network.outputs(m[None], features[None].to(x.dtype))[0] for m in models])
-    if isinstance(network, LinearClassifier | MLP):
-        return torch.from_numpy(dense.outputs(network.sizes, x.numpy(), features.numpy()))
-    assert isinstance(network, LeNet)
-    return torch.from_numpy(lenet.outputs(x.numpy(), features.numpy()))
-
-
 # Checkpoints
 
 
-def _write(path: Path, number: int, group: _Group, metrics: Metrics) -> None:
+def _write(path: Path, number: int, group: _Group, metrics: Curves) -> None:
     arrays: dict[str, Any] = {f"metric {name}": values for name, values in metrics.items()}
     with atomically(path) as temporary, temporary.open("wb") as file:
         np.savez(file, group=np.array(number), device=np.array(group.job.device), **arrays, **group.arrays())
 
 
 def _resume(
-    path: Path | None, job: Job, groups: Sequence[tuple[range, range]], metrics: Metrics
+    path: Path | None, job: Job[Network], groups: Sequence[tuple[range, range]], metrics: Curves
 ) -> tuple[int, _Group | None]:
     """Which group was being trained, and that group; the metrics so far are filled in. A checkpoint that
     cannot be read, or was written on another device, counts as none.

@@ -1,6 +1,7 @@
 """Closed loops in an experiment: the engine does what the rule says, run by run, and a file may hold them
 beside open ones. What is exact of an open loop is not claimed of a closed one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from ratelab.experiments import execute
 from ratelab.experiments.cells import cells
 from ratelab.experiments.claims import judge
-from ratelab.experiments.engines import step
+from ratelab.experiments.engines import plain, step
+from ratelab.experiments.engines.job import Job, Loops
 from ratelab.experiments.file import load
 from ratelab.experiments.methods import SGD, HeavyBall, Method
 from ratelab.experiments.store import Curve, Results, Store
@@ -22,7 +24,7 @@ from ratelab.problems.spectra import LogUniform
 from ratelab.theory.arrays import Array, InputError
 from ratelab.theory.averaging import Averaging, Last, Uniform
 from ratelab.theory.feedback import Feedback, GreedyLR, ReduceLROnPlateau, SklearnAdaptive
-from ratelab.theory.schedules import Constant, InversePower, Linear
+from ratelab.theory.schedules import Constant, InversePower, Linear, Schedule
 
 KEY = stream_key(0, "closed loops")
 QUADRATIC = Quadratic(LogUniform(dim=4, condition_number=10.0))
@@ -77,12 +79,11 @@ def by_hand(
 @pytest.mark.parametrize("problem", [QUADRATIC, TableLeastSquares("diabetes", batch=8)], ids=repr)
 def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> None:
     times, lrs, runs = np.array([0, 1, 60, 150]), np.array([0.1, 0.3]) / problem.constants.L, range(3, 6)
-    multipliers = np.stack([rule.schedule(150) for rule in RULES])
+    opened: list[Schedule] = [rule.schedule for rule in RULES]
     averagings: list[Averaging] = [Last(), Uniform()]
-    mixings = [np.stack([averaging(row) for row in multipliers]) for averaging in averagings]
-    loops = step.Loops(RULES, every=7)
-    risk = step.step_plainly(problem, method, multipliers, lrs, mixings, times, KEY, runs, loops=loops)
-    open_loop = step.step_plainly(problem, method, multipliers, lrs, mixings, times, KEY, runs)
+    job = Job(problem, method, opened, lrs, averagings, 150, times, KEY, runs)
+    risk = step.compute(replace(job, loops=Loops(RULES, every=7)))["risk"]
+    open_loop = plain.step(job)["risk"]
     assert (risk[..., -1] != open_loop[..., -1]).any(axis=(0, 2, 3)).all()  # each rule has acted
     for s, rule in enumerate(RULES):
         for n, lr in enumerate(lrs):
@@ -93,10 +94,10 @@ def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> Non
 
 def test_a_rule_that_never_acts_is_its_schedule() -> None:
     rules = [ReduceLROnPlateau(patience=10**6, schedule=InversePower(0.5))]
-    arguments = (QUADRATIC, SGD(), rules[0].schedule(80)[None], np.array([0.2]), [np.ones((1, 80))])
-    loops = step.Loops(rules, every=3)
-    closed = step.step_plainly(*arguments, np.array([80]), KEY, range(4), loops=loops)
-    np.testing.assert_array_equal(closed, step.step_plainly(*arguments, np.array([80]), KEY, range(4)))
+    opened, times = [rules[0].schedule], np.array([80])
+    job = Job(QUADRATIC, SGD(), opened, np.array([0.2]), [Last()], 80, times, KEY, range(4))
+    closed = step.compute(replace(job, loops=Loops(rules, every=3)))["risk"]
+    np.testing.assert_array_equal(closed, plain.step(job)["risk"])
 
 
 def written(folder: Path, text: str = FILE) -> Path:

@@ -11,7 +11,9 @@ import xarray as xr
 
 from ratelab.experiments import cost, execute
 from ratelab.experiments.cells import Cell, cells
-from ratelab.experiments.execute import Serial, bound_curve, compute, run
+from ratelab.experiments.compute import compute
+from ratelab.experiments.engines.exact import bound_curve
+from ratelab.experiments.execute import Serial, run
 from ratelab.experiments.methods import SGD, HeavyBall
 from ratelab.experiments.spec import Spec
 from ratelab.experiments.store import Store

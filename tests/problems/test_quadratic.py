@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from cases import AVERAGINGS, mixings, schedules
+from cases import AVERAGINGS, ROWS
 
-from ratelab.experiments.engines.step import simulate
+from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.methods import HeavyBall
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.philox import stream_key
+from ratelab.problems.problem import Problem
 from ratelab.problems.quadratic import Quadratic, Rotated
 from ratelab.problems.spectra import Given, LogUniform
 from ratelab.theory.arrays import InputError
@@ -71,9 +73,12 @@ def test_rotated_is_the_quadratic_in_other_axes() -> None:
 
 
 def test_rotated_runs_have_the_risk_of_the_quadratic() -> None:
-    rows, lrs, times = schedules(30), np.array([0.2, 0.9]), np.array([0, 1, 10, 30])
-    args = (HeavyBall(0.5), rows, lrs, mixings(rows), times, KEY, range(3))
-    a, b = simulate(Rotated(PLAIN, seed=4), *args), simulate(PLAIN, *args)
+    lrs, times = np.array([0.2, 0.9]), np.array([0, 1, 10, 30])
+    problems: list[Problem] = [Rotated(PLAIN, seed=4), PLAIN]
+    a, b = (
+        step.compute(Job(p, HeavyBall(0.5), ROWS, lrs, AVERAGINGS, 30, times, KEY, range(3)))["risk"]
+        for p in problems
+    )
     assert a.shape == (3, 3, 2, len(AVERAGINGS), 4)
     np.testing.assert_allclose(a, b, rtol=1e-10)
 

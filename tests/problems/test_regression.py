@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from ratelab.experiments.engines import step
+from ratelab.experiments.engines.job import Job
 from ratelab.experiments.file import load as load_spec
 from ratelab.experiments.methods import SGD
 from ratelab.problems.data.datasets import FILES, load
@@ -18,6 +19,7 @@ from ratelab.problems.problem import exact_risk
 from ratelab.problems.regression import Rows, StreamingLeastSquares, TableLeastSquares
 from ratelab.problems.spectra import Given
 from ratelab.theory.arrays import Array, InputError
+from ratelab.theory.averaging import Last
 from ratelab.theory.moments import Additive
 from ratelab.theory.notation import parse
 
@@ -180,8 +182,8 @@ def test_the_line_notebook() -> None:
     times, rows, lrs = np.arange(1002), multipliers[None], np.array([0.04])
     exact = exact_risk(problem, rows, lrs, [np.ones_like(rows)], times)
     np.testing.assert_allclose(2 * (exact[0, 0, 0] + problem.minimum), cost, rtol=1e-12)
-    stepped = step.simulate(problem, SGD(), rows, lrs, [np.ones_like(rows)], times, KEY, range(2))
-    for run in stepped[:, 0, 0, 0]:
+    job = Job(problem, SGD(), [lambda _: multipliers], lrs, [Last()], 1001, times, KEY, range(2))
+    for run in step.compute(job)["risk"][:, 0, 0, 0]:
         np.testing.assert_allclose(run, exact[0, 0, 0], rtol=1e-9)
 
 

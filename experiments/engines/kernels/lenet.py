@@ -18,6 +18,8 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from ratelab.experiments.engines.kernels import tiles
+from ratelab.experiments.engines.kernels.averages import collect, fold
+from ratelab.experiments.engines.kernels.span import Models, Span, compiled
 from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.threads import spread
 
@@ -481,41 +483,28 @@ def _step(decay: Any, momentum: Any, inject: Any, push: Any, direct: Any, g: Any
 
 
 @njit(nogil=True, cache=True)
-def _train(
-    first: Any,
-    last: Any,
-    decay: Any,
-    momentum: Any,
-    features: Any,
-    labels: Any,
-    counts: Any,
-    inject: Any,
-    push: Any,
-    direct: Any,
-    weights: Any,
-    keep: Any,
-    x: Any,
-    v: Any,
-    averages: Any,
-    losses: Any,
-) -> None:
+def _train(first: Any, last: Any, seen: Any, span: Any, models: Any, losses: Any) -> None:
     """`advance` for models first, …, last − 1 of all, run by run."""
-    blocks = -(-features.shape[2] // tiles.lanes(x))
-    layers, gradients = _layers(blocks, x), _gradients(blocks, x)
-    g, sums = tiles.zeros((x.shape[2],), x), tiles.zeros((len(weights), x.shape[2]), x)
+    _, pairs, size = models.x.shape
+    blocks, averages = -(-seen.features.shape[2] // tiles.lanes(models.x)), len(span.weights)
+    layers, gradients = _layers(blocks, models.x), _gradients(blocks, models.x)
+    g, sums = tiles.zeros((size,), models.x), tiles.zeros((averages, size), models.x)
     for model in range(first, last):
-        r, p = divmod(model, x.shape[1])
-        own, slopes = _weights(x[r, p]), _weights(g)
+        r, p = divmod(model, pairs)
+        x, v = models.x[r, p], models.v[r, p]
+        own, slopes = _weights(x), _weights(g)
         sums[:] = 0
-        for k in range(len(counts)):
-            _load(features[r, k], counts[k], layers.rows, layers.image)
+        for k in range(len(seen.counts)):
+            count = seen.counts[k]
+            _load(seen.features[r, k], count, layers.rows, layers.image)
             _forward(own, layers)
-            losses[r, p, k] = _cross_entropy(layers.logits, labels[r, k], counts[k], gradients.logits)
+            losses[r, p, k] = _cross_entropy(layers.logits, seen.labels[r, k], count, gradients.logits)
             _backward(own, layers, gradients, slopes)
-            _step(decay, momentum, inject[r, p, k], push[r, p, k], direct[r, p, k], g, x[r, p], v[r, p])
-            tiles.collect(weights[:, p, k], x[r, p], sums)
-        for a in range(len(weights)):
-            tiles.fold(keep[a, p], sums[a], averages[a, r, p])
+            factors = span.inject[r, p, k], span.push[r, p, k], span.direct[r, p, k]
+            _step(span.weight_decay, span.momentum, *factors, g, x, v)
+            collect(span.weights[:, p, k], x, sums)
+        for a in range(averages):
+            fold(span.keep[a, p], sums[a], models.averages[a, r, p])
 
 
 @njit(nogil=True, cache=True)
@@ -534,49 +523,25 @@ def _evaluate(first: Any, last: Any, x: Any, features: Any, out: Any) -> None:
                 out[model, part * _ROWS + row, c] = layers.logits[row // lanes, c, row % lanes]
 
 
-def advance(
-    weight_decay: float,
-    momentum: float,
-    features: NDArray[Any],
-    labels: Integers,
-    counts: Integers,
-    inject: Array,
-    push: Array,
-    direct: Array,
-    weights: Array,
-    keep: Array,
-    x: NDArray[Any],
-    v: NDArray[Any],
-    averages: Array,
-) -> Array:
-    """K updates of all models, in place: v ← momentum·v + inject·g, x ← x − push·v − direct·g.
-
-    g is the gradient of the mean loss over the minibatch plus weight_decay·x. Minibatches are features
-    (R, K, B, 784) in the dtype of x and labels (R, K, B), of which the first counts (K,) rows count; inject,
-    push, direct (R, P, K). The state is contiguous: x (R, P, N), v alike, or (R, P, 0) without momentum.
-    Averages (A, R, P, N) become keep·x̄ + Σ_k weights_k x_{k+1}, with keep (A, P), weights (A, P, K), summed
-    in the dtype of x. Returns the mean loss over each minibatch before its update, (R, P, K).
+class Minibatches(NamedTuple):
+    """Features (R, K, B, 784) in the dtype of the models and labels (R, K, B), of which the first counts (K,)
+    rows count.
     """
-    real = x.dtype.type
-    if v.shape[2] == 0:
-        direct = direct + push * inject
-    factors = [np.ascontiguousarray(c, dtype=x.dtype) for c in (inject, push, direct, weights)]
-    losses = np.empty(inject.shape)
-    spread(
-        _train,
-        x.shape[0] * x.shape[1],
-        real(weight_decay),
-        real(momentum),
-        np.ascontiguousarray(features),
-        np.ascontiguousarray(labels),
-        counts,
-        *factors,
-        np.ascontiguousarray(keep),
-        x,
-        v,
-        averages,
-        losses,
-    )
+
+    features: NDArray[Any]
+    labels: Integers
+    counts: Integers
+
+
+def advance(seen: Minibatches, span: Span, models: Models) -> Array:
+    """The updates of a span, in place; the mean loss over each minibatch before its update, (R, P, K).
+
+    The models are contiguous.
+    """
+    losses = np.empty(span.inject.shape)
+    seen = Minibatches(np.ascontiguousarray(seen.features), np.ascontiguousarray(seen.labels), seen.counts)
+    tasks = models.x.shape[0] * models.x.shape[1]
+    spread(_train, tasks, seen, compiled(span, models), models, losses)
     return losses
 
 

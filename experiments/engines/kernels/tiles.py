@@ -1,4 +1,4 @@
-"""Products of small matrices whose sums stay in registers, as numba intrinsics; averages of what they move.
+"""Products of small matrices whose sums stay in registers, as numba intrinsics.
 
 numba's own loops over a few sums keep them in memory. A tile (`tile`) is a block of a product, with as many
 sums as there are registers for, each a vector as wide as the processor's (`WIDTH`): a loaded number or vector
@@ -180,27 +180,3 @@ def tile(
         return types.void(shape, out, o0, do, a, a0, da, b, b0, db, counts, more), generate
 
     return product
-
-
-# Averages
-
-
-@njit(fastmath={"contract"})
-def _add(weight: Any, x: Any, total: Any) -> None:
-    for i in range(len(total)):
-        total[i] += weight * x[i]
-
-
-@njit
-def collect(weights: Any, x: Any, sums: Any) -> None:
-    """sums (A, N) += weights (A,) x (N, …), where a weight is not 0."""
-    for a in range(len(weights)):
-        if weights[a] != 0:
-            _add(weights[a], x, sums[a])
-
-
-@njit
-def fold(keep: Any, total: Any, average: Any) -> None:
-    """average = keep·average + total, in float64."""
-    for i in range(len(average)):
-        average[i] = keep * average[i] + np.float64(total[i])

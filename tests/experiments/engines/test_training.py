@@ -18,10 +18,10 @@ import pytest
 import torch
 from cases import CLASSIFIERS, CONVEX, NETWORKS, with_data
 
-from ratelab.experiments.engines import train as engine
-from ratelab.experiments.engines.plain import train_plainly
-from ratelab.experiments.engines.step import Loops
-from ratelab.experiments.engines.train import Job, Metrics, train
+from ratelab.experiments.engines import models as moves, plain, train as engine
+from ratelab.experiments.engines.job import Curves, Job, Loops
+from ratelab.experiments.engines.kernels.span import Models, Span
+from ratelab.experiments.engines.train import compute
 from ratelab.experiments.methods import SGD, HeavyBall, Method, TorchMomentum
 from ratelab.paper_figures.house.schedules_page import pictured
 from ratelab.problems import networks
@@ -66,18 +66,14 @@ def job(
     epochs: int = 1,
     runs: range = range(3, 6),
     **others: Any,
-) -> Job:
+) -> Job[Network]:
     """Records at and inside epochs; float64 if nothing else is said."""
     T = epochs * networks.epoch(network)
-    rows = np.stack([schedule(T) for schedule in schedules])
-    mixings = [np.stack([averaging(row) for row in rows]) for averaging in averagings]
     records = np.unique([0, 1, T // 3, T // 2 + 1, T])
-    return Job(
-        network, method, rows, np.array(lrs), mixings, records, KEY, runs, **{"precision": "float64"} | others
-    )
+    return Job(network, method, schedules, np.array(lrs), averagings, T, records, KEY, runs, **others)
 
 
-def assert_same(found: Metrics, expected: Metrics, tolerance: float = 0.0) -> None:
+def assert_same(found: Curves, expected: Curves, tolerance: float = 0.0) -> None:
     """Equal infinities; bit for bit if no tolerance is given."""
     assert list(found) == list(expected)
     for name, values in found.items():
@@ -119,15 +115,13 @@ def test_every_model_is_the_one_that_torch_trains(network: Network, method: Meth
     apart, epochs = (12, 1) if isinstance(network, LeNet) else (4, HORIZON // networks.epoch(network))
     schedules = CATALOGUE[(METHODS.index(method) + CLASSIFIERS.index(network)) % 4 :: apart]
     whole = job(network, method, schedules, epochs=epochs, runs=range(3, 5))
-    found = train(whole)
+    found = compute(whole)
     turn = itertools.cycle(range(len(AVERAGINGS)))
     for s, schedule in enumerate(schedules):
         a, lr = next(turn), s % 2
-        plain = train_plainly(
-            network, method, schedule, whole.lrs[lr], AVERAGINGS[a], whole.records, KEY, run=4
-        )
-        assert set(plain) == set(found)
-        for name, expected in plain.items():
+        alone = plain.train(whole, s, lr, a, run=1)
+        assert set(alone) == set(found)
+        for name, expected in alone.items():
             np.testing.assert_allclose(
                 found[name][1, s, lr, a], expected, rtol=0, atol=1e-9, err_msg=f"{schedule!r} {name}"
             )
@@ -135,7 +129,7 @@ def test_every_model_is_the_one_that_torch_trains(network: Network, method: Meth
 
 def test_heavy_ball_is_refused_by_torch() -> None:
     with pytest.raises(InputError, match=r"does not know HeavyBall\(momentum=0.9\); give TorchMomentum"):
-        train_plainly(SOFTMAX, HeavyBall(), Constant(), 0.1, Last(), np.array([0, 2]), KEY, 0)
+        plain.train(job(SOFTMAX, HeavyBall()), 0, 0, 0, 0)
 
 
 # methods
@@ -179,12 +173,12 @@ def test_coefficients_are_those_of_the_definitions() -> None:
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_the_two_momenta_are_one_at_a_constant_rate(network: Network) -> None:
     torchs, polyaks = (
-        train(job(network, method, [Constant()], averagings=[Last(), Uniform()], epochs=2))
+        compute(job(network, method, [Constant()], averagings=[Last(), Uniform()], epochs=2))
         for method in (TorchMomentum(0.8), HeavyBall(0.8))
     )
     assert_same(torchs, polyaks, 1e-10)
     falling = [
-        train(job(network, method, [Linear()], averagings=[Last()], epochs=2))["train_loss"]
+        compute(job(network, method, [Linear()], averagings=[Last()], epochs=2))["train_loss"]
         for method in (TorchMomentum(0.8), HeavyBall(0.8))
     ]
     assert np.abs(falling[0] - falling[1]).max() > 1e-4
@@ -196,7 +190,7 @@ def test_the_two_momenta_are_one_at_a_constant_rate(network: Network) -> None:
 def span(
     network: Network, method: Method, precision: str, runs: int = 2, pairs: int = 3, updates: int = 0
 ) -> dict[str, Any]:
-    """What `advance_batched` takes: an epoch, or the first updates of one, in the middle of a training."""
+    """What `advance_batched` takes by name: an epoch, or its first updates, in the middle of a training."""
     rng = np.random.default_rng(0)
     kind = torch.float64 if precision == "float64" else torch.float32
     train_part = network.parts()["train"]
@@ -211,81 +205,75 @@ def span(
     inject, push, direct = method.coefficients(rng.uniform(0.02, 0.2, shape))
     weights = rng.uniform(0, 0.1, (2, *shape[1:]))
     weights[0, 1] = 0
+    keep, averages = rng.uniform(0, 1, (2, pairs)), torch.tensor(rng.standard_normal((2, *size)))
     return {
         "network": network,
         "precision": precision,
-        "momentum": method.momentum,
         "train": tuple(torch.tensor(part) for part in train_part),
         "rows": rows,
-        "inject": inject,
-        "push": push,
-        "direct": direct,
-        "weights": weights,
-        "keep": rng.uniform(0, 1, (2, pairs)),
-        "x": torch.tensor(start, dtype=kind),
-        "v": torch.tensor(speed, dtype=kind),
-        "averages": torch.tensor(rng.standard_normal((2, *size))),
+        "span": Span(network.weight_decay, method.momentum, inject, push, direct, weights, keep),
+        "models": Models(torch.tensor(start, dtype=kind), torch.tensor(speed, dtype=kind), averages),
     }
 
 
-STATE = ("x", "v", "averages")
+def assert_models(found: Models, expected: Models, tolerance: float) -> None:
+    for name, values in found._asdict().items():
+        np.testing.assert_allclose(values, getattr(expected, name), rtol=0, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.parametrize("method", [*METHODS, HeavyBall(0.7)], ids=repr)
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_the_compiled_engine_is_the_batched_one(network: Network, method: Method) -> None:
     compiled, batched = (span(network, method, "float64") for _ in range(2))
-    before = compiled["x"].clone()
-    losses = engine.advance_compiled(**compiled), engine.advance_batched(**batched)
+    before = compiled["models"].x.clone()
+    losses = moves.advance_compiled(**compiled), moves.advance_batched(**batched)
     np.testing.assert_allclose(*losses, rtol=0, atol=1e-10)
-    for name in STATE:
-        np.testing.assert_allclose(compiled[name], batched[name], rtol=0, atol=1e-10, err_msg=name)
-    assert (compiled["x"] != before).any(-1).all()
+    assert_models(compiled["models"], batched["models"], 1e-10)
+    assert (compiled["models"].x != before).any(-1).all()
 
 
-@pytest.mark.parametrize("engine", [engine.advance_compiled, engine.advance_batched])
+@pytest.mark.parametrize("advance", [moves.advance_compiled, moves.advance_batched])
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
-def test_float32_is_float64_rounded(network: Network, engine: Callable[..., Array]) -> None:
+def test_float32_is_float64_rounded(network: Network, advance: Callable[..., Array]) -> None:
     """A dozen updates of order 0.1 and rounding of 6e-8 in sums of up to 784 terms: a few 1e-6."""
     single, double = (span(network, METHODS[1], precision) for precision in ("float32", "float64"))
-    np.testing.assert_allclose(engine(**single), engine(**double), rtol=0, atol=2e-5)
-    assert single["x"].dtype == torch.float32
-    for name in STATE:
-        np.testing.assert_allclose(single[name], double[name], rtol=0, atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(advance(**single), advance(**double), rtol=0, atol=2e-5)
+    assert single["models"].x.dtype == torch.float32
+    assert_models(single["models"], double["models"], 2e-5)
 
 
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_half_precision_is_of_the_products_only(network: Network) -> None:
     """bfloat16 keeps 8 bits: a relative error of 2^-8 in each product, of 1e-2 in the losses and moves."""
     half, single = (span(network, METHODS[1], precision, updates=3) for precision in ("bfloat16", "float32"))
-    before = half["x"].clone()
-    found, expected = engine.advance_batched(**half), engine.advance_batched(**single)
+    before = half["models"].x.clone()
+    found, expected = moves.advance_batched(**half), moves.advance_batched(**single)
     np.testing.assert_allclose(found, expected, rtol=0.02)
     assert np.abs(found - expected).max() > 1e-6
-    assert half["x"].dtype == torch.float32
-    change, plain = (there["x"] - before for there in (half, single))
-    assert float((change - plain).norm() / plain.norm()) < 0.05
+    assert half["models"].x.dtype == torch.float32
+    change, known = (there["models"].x - before for there in (half, single))
+    assert float((change - known).norm() / known.norm()) < 0.05
 
 
 def test_products_of_a_gpu_are_refused_without_one() -> None:
     for precision in ("tf32", "bfloat16"):
         with pytest.raises(InputError, match=f'dtype = "{precision}" needs a GPU'):
-            train(job(SOFTMAX, precision=precision))
+            compute(job(SOFTMAX, precision=precision))
 
 
 # groups, spans, threads
 
 
-def some(network: Network, method: Method = METHODS[1], **others: Any) -> Job:
+def some(network: Network, method: Method = METHODS[1], **others: Any) -> Job[Network]:
     kept: list[Averaging] = [Last(), Uniform(), Tail(0.5)]
     return job(network, method, SCHEDULES[:2], averagings=kept, epochs=2, **others)
 
 
-def room_for(whole: Job, models: int) -> int:
+def room_for(whole: Job[Network], models: int) -> int:
     """MEMORY that holds so many models: x, v, and averages in float64 twice as large where x is float32."""
-    copies = 8 if whole.kind == torch.float64 else 4
-    vectors = 2 + 2 * len(whole.mixings)
-    return models * vectors * copies * networks.size(whole.network)
+    copies = 8 if whole.precision == "float64" else 4
+    vectors = 2 + 2 * len(whole.averagings)
+    return models * vectors * copies * networks.size(whole.problem)
 
 
 @pytest.mark.parametrize("models", [8, 6, 4, 3, 1])
@@ -293,7 +281,7 @@ def room_for(whole: Job, models: int) -> int:
 def test_groups_do_not_meet(network: Network, models: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three runs of four pairs; evaluated in products of other shapes, which may round otherwise."""
     whole = some(network)
-    expected = train(whole)
+    expected = compute(whole)
     monkeypatch.setattr(engine, "MEMORY", room_for(whole, models))
     groups = engine.split_models(whole)
     sizes = [(len(runs), len(pairs)) for runs, pairs in groups]
@@ -309,7 +297,7 @@ def test_groups_do_not_meet(network: Network, models: int, monkeypatch: pytest.M
     )
     places = [model for runs, pairs in groups for model in itertools.product(runs, pairs)]
     assert places == list(itertools.product(range(3), range(4)))
-    assert_same(train(whole), expected, 1e-12)
+    assert_same(compute(whole), expected, 1e-12)
 
 
 @pytest.mark.parametrize(("updates", "budget"), [(1, 2**25), (5, 2**25), (256, 1), (256, 200_000)])
@@ -318,10 +306,10 @@ def test_spans_are_not_seen(
     network: Network, updates: int, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the rounding of the averages' sums, in float64 here."""
-    expected = train(some(network))
+    expected = compute(some(network))
     monkeypatch.setattr(engine, "SPAN", updates)
     monkeypatch.setattr(engine, "SPAN_BYTES", budget)
-    assert_same(train(some(network)), expected, 1e-12)
+    assert_same(compute(some(network)), expected, 1e-12)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -330,16 +318,16 @@ def test_threads_are_not_seen(network: Network, precision: str, cores: int) -> N
     if cores < 2:
         pytest.skip("one core is there, so one thread")
     whole = some(network, precision=precision)
-    expected = train(whole)
+    expected = compute(whole)
     numba.set_num_threads(2)
-    found = train(whole)
+    found = compute(whole)
     numba.set_num_threads(1)
     assert_same(found, expected)
 
 
 def test_threads_of_torch_stay_as_they_are() -> None:
     torch.set_num_threads(2)
-    train(some(SOFTMAX))
+    compute(some(SOFTMAX))
     found = torch.get_num_threads()
     torch.set_num_threads(1)
     assert found == 2
@@ -365,7 +353,9 @@ LOOPS: list[Feedback] = [
 ]
 
 
-def closed(network: Network, rules: Sequence[Feedback] = LOOPS, every: int = 5, **others: Any) -> Job:
+def closed(
+    network: Network, rules: Sequence[Feedback] = LOOPS, every: int = 5, **others: Any
+) -> Job[Network]:
     """One rule per row, shown a loss every so many updates."""
     opened = job(network, METHODS[1], [rule.schedule for rule in rules], epochs=3, **others)
     return replace(opened, loops=Loops(list(rules), every))
@@ -375,7 +365,7 @@ def closed(network: Network, rules: Sequence[Feedback] = LOOPS, every: int = 5, 
 @pytest.mark.parametrize("models", [12, 4, 3])
 @pytest.mark.parametrize("make", [some, closed])
 def test_an_interrupted_training_ends_with_the_same_numbers(
-    make: Callable[[Network], Job], models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[Network], Job[Network]], models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted at some of the reports, of which the later ones are of later groups."""
     network = replace(PERCEPTRON, widths=(5,))  # type: ignore[type-var] # a dataclass
@@ -383,7 +373,7 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
     monkeypatch.setattr(engine, "MEMORY", room_for(whole, models))
     monkeypatch.setattr(engine, "SPAN", 7)
     said: list[float] = []
-    expected = train(whole, report=said.append)
+    expected = compute(whole, report=said.append)
     assert said == sorted(said)
     assert said[-1] == 1
     gone_on = 0
@@ -395,10 +385,10 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            train(whole, path, interrupt)
+            compute(whole, path, interrupt)
         resumed = path.exists()
         again: list[float] = []
-        assert_same(train(whole, path, again.append), expected)
+        assert_same(compute(whole, path, again.append), expected)
         assert again == said[len(said) - len(again) :]
         assert len(said) - stop <= len(again) < len(said) + (not resumed)
         gone_on += resumed
@@ -408,7 +398,7 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
 @pytest.mark.usefixtures("often")
 def test_a_training_interrupted_twice_ends_with_the_same_numbers(tmp_path: Path) -> None:
     whole, path = closed(SOFTMAX), tmp_path / "state.npz"
-    expected = train(whole)
+    expected = compute(whole)
     for after in (0.5, 0.8):
 
         def interrupt(done: float) -> None:
@@ -416,8 +406,8 @@ def test_a_training_interrupted_twice_ends_with_the_same_numbers(tmp_path: Path)
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            train(whole, path, interrupt)
-    assert_same(train(whole, path), expected)
+            compute(whole, path, interrupt)
+    assert_same(compute(whole, path), expected)
 
 
 @pytest.mark.usefixtures("often")
@@ -434,11 +424,11 @@ def test_a_training_interrupted_twice_ends_with_the_same_numbers(tmp_path: Path)
 )
 def test_a_damaged_checkpoint_counts_as_none(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     whole, path = some(SOFTMAX), tmp_path / "state.npz"
-    expected = train(whole, path)
+    expected = compute(whole, path)
     content = path.read_bytes()
     path.write_bytes(damage(content))
     told: list[float] = []
-    assert_same(train(whole, path, told.append), expected)
+    assert_same(compute(whole, path, told.append), expected)
     assert told[0] < 0.1
     assert path.read_bytes() == content
 
@@ -446,15 +436,15 @@ def test_a_damaged_checkpoint_counts_as_none(damage: Callable[[bytes], bytes], t
 @pytest.mark.usefixtures("often")
 def test_a_whole_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     whole, path = some(SOFTMAX), tmp_path / "state.npz"
-    expected = train(whole, path)
+    expected = compute(whole, path)
     told: list[float] = []
-    assert_same(train(whole, path, told.append), expected)
+    assert_same(compute(whole, path, told.append), expected)
     assert told == []
 
 
 def test_checkpoints_are_some_seconds_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CHECKPOINT", 1e6)
-    train(some(SOFTMAX), tmp_path / "state.npz")
+    compute(some(SOFTMAX), tmp_path / "state.npz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -511,7 +501,7 @@ def test_every_model_follows_its_own_rule(network: Network, every: int) -> None:
     evaluated, but for rounding; no decision hangs on that.
     """
     whole = closed(network, RULES, every, averagings=[Last(), Uniform()])
-    found, own = train(whole)["train_loss"], set()
+    found, own = compute(whole)["train_loss"], set()
     for r, s, n in [(0, 0, 0), (2, 0, 1), (1, 1, 0), (1, 1, 1), (2, 2, 0), (0, 2, 1), (0, 3, 0), (2, 3, 1)]:
         run, lr = whole.runs[r], whole.lrs[n]
         expected, factors = by_hand(network, METHODS[1], RULES[s], lr, whole.records, run, every)
@@ -535,7 +525,7 @@ def test_every_model_follows_its_own_rule(network: Network, every: int) -> None:
 def test_a_diverging_model_touches_no_other(network: Network, method: Method, precision: str) -> None:
     kept: list[Averaging] = [Last(), Tail(0.5), ExponentialMovingAverage(0.9)]
     made = {
-        lr: train(job(network, method, lrs=(0.1, lr, 0.2), averagings=kept, epochs=2, precision=precision))
+        lr: compute(job(network, method, lrs=(0.1, lr, 0.2), averagings=kept, epochs=2, precision=precision))
         for lr in (0.05, 1e37)
     }
     for name, values in made[1e37].items():
@@ -557,11 +547,11 @@ def test_a_diverging_model_touches_no_other(network: Network, method: Method, pr
 @pytest.mark.parametrize("network", [*SMALL, FEATURES], ids=repr)
 def test_a_run_is_the_same_in_any_company(network: Network) -> None:
     """Other runs, schedules and rates beside it change the shape of what is evaluated, so its rounding."""
-    whole = train(some(network, runs=range(6)))
+    whole = compute(some(network, runs=range(6)))
     for runs in (range(2, 3), range(2, 6)):
-        part = train(some(network, runs=runs))
+        part = compute(some(network, runs=runs))
         assert_same(part, {name: values[runs.start : runs.stop] for name, values in whole.items()}, 1e-12)
-    alone = train(replace(some(network, runs=range(1, 2)), lrs=np.array([0.05])))
+    alone = compute(replace(some(network, runs=range(1, 2)), lrs=np.array([0.05])))
     assert_same(alone, {name: values[1:2, :, 1:] for name, values in whole.items()}, 1e-12)
     ends = whole["train_loss"][:, 0, 0, 0, -1]
     assert len(set(ends)) == 6
@@ -570,10 +560,10 @@ def test_a_run_is_the_same_in_any_company(network: Network) -> None:
 def test_schedules_and_rates_share_start_and_order() -> None:
     """Equal rows and equal rates give equal models, which one product may round differently."""
     whole = job(DEEP, schedules=[Linear()] * 2, lrs=(0.1, 0.2, 0.1), averagings=[Last()])
-    for values in train(whole).values():
+    for values in compute(whole).values():
         np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=0, atol=1e-14)
         np.testing.assert_allclose(values[:, :, 0], values[:, :, 2], rtol=0, atol=1e-14)
-    start = train(job(DEEP, lrs=(0.1, 0.7)))["train_loss"][..., 0]
+    start = compute(job(DEEP, lrs=(0.1, 0.7)))["train_loss"][..., 0]
     np.testing.assert_allclose(start, np.broadcast_to(start[:, :1, :1, :1], start.shape), rtol=1e-14)
 
 
@@ -582,7 +572,7 @@ def test_schedules_and_rates_share_start_and_order() -> None:
 
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_losses_and_errors_of_the_start(network: Network) -> None:
-    found, parts = train(job(network)), network.parts()
+    found, parts = compute(job(network)), network.parts()
     assert set(found) - {"risk"} == {f"{part}_{what}" for part in parts for what in ("loss", "error")}
     for r in range(3):
         x = torch.from_numpy(network.start(KEY, range(3 + r, 4 + r)))
@@ -604,7 +594,7 @@ def test_the_risk_is_the_objective_less_its_minimum(network: LinearClassifier) -
     assert network.minimum is not None
     rows = len(network.parts()["train"].labels)
     whole = replace(network, batch=rows, initial_scale=0.0)
-    found = train(job(whole, SGD(), [Constant()], [0.05], [Last()], epochs=30, runs=range(1)))
+    found = compute(job(whole, SGD(), [Constant()], [0.05], [Last()], epochs=30, runs=range(1)))
     risk = found["risk"].ravel()
     assert risk[0] == pytest.approx(whole.constants.start_risk, rel=1e-12)
     assert (np.diff(risk) < 0).all()
@@ -632,9 +622,9 @@ def test_how_rows_are_evaluated_is_not_seen(
 ) -> None:
     train_part = [torch.tensor(part) for part in network.parts()["train"]]
     x = torch.from_numpy(network.start(KEY, range(5)))
-    expected = engine.evaluate(network, x, *train_part)
-    monkeypatch.setattr(engine, "ROWS", rows)
-    for found, known in zip(engine.evaluate(network, x, *train_part), expected, strict=True):
+    expected = moves.evaluate(network, x, *train_part)
+    monkeypatch.setattr(moves, "ROWS", rows)
+    for found, known in zip(moves.evaluate(network, x, *train_part), expected, strict=True):
         np.testing.assert_allclose(found, known, rtol=0, atol=1e-12)
 
 
@@ -646,7 +636,7 @@ def test_how_rows_are_evaluated_is_not_seen(
 def test_a_gpu_agrees_with_the_processor(network: Network) -> None:
     for method in METHODS:
         whole = some(network, method)
-        assert_same(train(replace(whole, device="cuda")), train(whole), 1e-9)
+        assert_same(compute(replace(whole, device="cuda")), compute(whole), 1e-9)
 
 
 @needs_gpu
@@ -655,9 +645,9 @@ def test_a_gpu_agrees_with_the_processor(network: Network) -> None:
 def test_coarser_products_of_a_gpu_end_nearby(network: Network, precision: str) -> None:
     """Mantissas of 24, 11 and 8 bits; the losses fall by some tenths, and errors of products average out."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    found = train(some(network, precision=precision, device="cuda"))["train_loss"]
+    found = compute(some(network, precision=precision, device="cuda"))["train_loss"]
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
-    expected = train(some(network, precision="float32"))["train_loss"]
+    expected = compute(some(network, precision="float32"))["train_loss"]
     error = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 3e-2}[precision]
     np.testing.assert_allclose(found, expected, rtol=error)
 
@@ -670,5 +660,5 @@ def test_coarser_products_of_a_gpu_end_nearby(network: Network, precision: str) 
 )
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_momentum_zero_is_plain_descent(network: Network, method: Method) -> None:
-    plain, other = (train(job(network, m, epochs=2)) for m in (SGD(), method))
+    plain, other = (compute(job(network, m, epochs=2)) for m in (SGD(), method))
     assert_same(other, plain, 0)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from scipy import special
 from torch.nn import functional
 
-from ratelab.experiments.engines.kernels.dense import advance_rows, gather, outputs
+from ratelab.experiments.engines.kernels.dense import Table, advance, gather, outputs
+from ratelab.experiments.engines.kernels.span import Models, Span
 from ratelab.experiments.methods import SGD, HeavyBall, Method, TorchMomentum
 from ratelab.problems.networks import Loss
-from ratelab.theory.arrays import Array, InputError, Integers
+from ratelab.theory.arrays import Array, InputError
 
 NETWORKS: list[tuple[tuple[int, ...], Loss]] = [
     ((37, 10), "cross_entropy"),
@@ -43,46 +44,50 @@ COUNTS = [11, 11, 3, 11, 1, 8]
 
 
 @dataclass(frozen=True)
-class Job:
-    """Arguments of `advance_rows` by name: arrays over the runs or the pairs, of which some can be chosen."""
+class Task:
+    """What `advance` takes: arrays over the runs or the pairs, of which some can be chosen."""
 
     sizes: tuple[int, ...]
     loss: Loss
-    momentum: float
-    features: NDArray[Any]
-    labels: Integers
-    rows: Integers
-    coefficients: Array
-    weights: Array
-    keep: Array
-    x: NDArray[Any]
-    v: NDArray[Any]
-    averages: Array
+    table: Table
+    span: Span
+    models: Models
 
     def done(self) -> tuple[Array, NDArray[Any], NDArray[Any], Array]:
         """(losses, x, v, averages) after the span."""
-        x, v, averages = self.x.copy(), self.v.copy(), self.averages.copy()
-        inject, push, direct = self.coefficients
-        losses = advance_rows(
-            self.sizes, self.loss, DECAY, self.momentum, self.features, self.labels, self.rows,
-            inject, push, direct, self.weights, self.keep, x, v, averages,
-        )  # fmt: skip
-        return losses, x, v, averages
+        models = Models(*(part.copy() for part in self.models))
+        return advance(self.sizes, self.loss, self.table, self.span, models), *models
 
-    def part(self, runs: slice, pairs: slice) -> "Job":
+    def part(self, runs: slice, pairs: slice) -> "Task":
+        table, span, (x, v, averages) = self.table, self.span, self.models
         return replace(
             self,
-            rows=self.rows[runs],
-            coefficients=self.coefficients[:, runs, pairs],
-            weights=self.weights[:, pairs],
-            keep=self.keep[:, pairs],
-            x=self.x[runs, pairs],
-            v=self.v[runs, pairs],
-            averages=self.averages[:, runs, pairs],
+            table=table._replace(rows=table.rows[runs]),
+            span=span._replace(
+                inject=span.inject[runs, pairs],
+                push=span.push[runs, pairs],
+                direct=span.direct[runs, pairs],
+                weights=span.weights[:, pairs],
+                keep=span.keep[:, pairs],
+            ),
+            models=Models(x[runs, pairs], v[runs, pairs], averages[:, runs, pairs]),
+        )
+
+    def updates(self, chosen: slice) -> "Task":
+        span = self.span
+        return replace(
+            self,
+            table=self.table._replace(rows=self.table.rows[:, chosen]),
+            span=span._replace(
+                inject=span.inject[..., chosen],
+                push=span.push[..., chosen],
+                direct=span.direct[..., chosen],
+                weights=span.weights[..., chosen],
+            ),
         )
 
 
-def job(sizes: tuple[int, ...], loss: Loss, method: Method, kind: type = np.float64) -> Job:
+def make(sizes: tuple[int, ...], loss: Loss, method: Method, kind: type = np.float64) -> Task:
     generator = np.random.default_rng(3)
     size = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
     rows = generator.integers(0, TABLE, (RUNS, UPDATES, BATCH))
@@ -93,19 +98,16 @@ def job(sizes: tuple[int, ...], loss: Loss, method: Method, kind: type = np.floa
     mixing[0, 1] = 0
     shape = RUNS, PAIRS, size
     v = generator.normal(size=shape if method.momentum else (RUNS, PAIRS, 0))
-    return Job(
+    features = generator.normal(size=(TABLE, sizes[0])).astype(np.float32)
+    labels = generator.integers(0, max(2, sizes[-1]), TABLE)
+    keep = generator.uniform(size=(AVERAGES, PAIRS))
+    x: NDArray[Any] = (0.4 * generator.normal(size=shape)).astype(kind)
+    return Task(
         sizes,
         loss,
-        method.momentum,
-        generator.normal(size=(TABLE, sizes[0])).astype(np.float32),
-        generator.integers(0, max(2, sizes[-1]), TABLE),
-        rows,
-        np.stack(method.coefficients(steps)),
-        mixing,
-        generator.uniform(size=(AVERAGES, PAIRS)),
-        (0.4 * generator.normal(size=shape)).astype(kind),
-        (0.1 * v).astype(kind),
-        generator.normal(size=(AVERAGES, *shape)),
+        Table(features, labels, rows),
+        Span(DECAY, method.momentum, *method.coefficients(steps), mixing, keep),
+        Models(x, (0.1 * v).astype(kind), generator.normal(size=(AVERAGES, *shape))),
     )
 
 
@@ -128,32 +130,32 @@ def mean_loss(sizes: tuple[int, ...], loss: Loss, x: torch.Tensor, h: torch.Tens
     return functional.relu(1 - (2 * y - 1) * h[:, 0]).mean()
 
 
-def by_autograd(task: Job) -> tuple[Array, Array, Array, Array]:
-    """What `Job.done` does, model by model and update by update, as the definition reads; float64."""
-    losses = np.empty(task.coefficients.shape[1:])
-    x, averages = task.x.astype(np.float64), task.averages.copy()
-    v = task.v.astype(np.float64) if task.v.size else np.zeros_like(x)
+def by_autograd(task: Task) -> tuple[Array, Array, Array, Array]:
+    """What `Task.done` does, model by model and update by update, as the definition reads; float64."""
+    table, span, models = task.table, task.span, task.models
+    losses = np.empty(span.inject.shape)
+    x, averages = models.x.astype(np.float64), models.averages.copy()
+    v = models.v.astype(np.float64) if models.v.size else np.zeros_like(x)
     for r, p in itertools.product(range(RUNS), range(PAIRS)):
-        averages[:, r, p] *= task.keep[:, p, None]
+        averages[:, r, p] *= span.keep[:, p, None]
         for k in range(UPDATES):
-            rows = task.rows[r, k][task.rows[r, k] >= 0]
+            rows = table.rows[r, k][table.rows[r, k] >= 0]
             leaf = torch.tensor(x[r, p], requires_grad=True)
-            features, labels = torch.tensor(task.features[rows]).double(), torch.tensor(task.labels[rows])
+            features, labels = torch.tensor(table.features[rows]).double(), torch.tensor(table.labels[rows])
             loss = mean_loss(task.sizes, task.loss, leaf, features, labels)
             (slope,) = torch.autograd.grad(loss, leaf)
             g = slope.numpy() + DECAY * x[r, p]
-            inject, push, direct = task.coefficients[:, r, p, k]
-            v[r, p] = task.momentum * v[r, p] + inject * g
-            x[r, p] -= push * v[r, p] + direct * g
+            v[r, p] = span.momentum * v[r, p] + span.inject[r, p, k] * g
+            x[r, p] -= span.push[r, p, k] * v[r, p] + span.direct[r, p, k] * g
             losses[r, p, k] = loss.item()
-            averages[:, r, p] += task.weights[:, p, k, None] * x[r, p]
+            averages[:, r, p] += span.weights[:, p, k, None] * x[r, p]
     return losses, x, v, averages
 
 
 @pytest.mark.parametrize(("sizes", "loss"), NETWORKS)
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_the_kernels_do_what_autograd_does(sizes: tuple[int, ...], loss: Loss, method: Method) -> None:
-    task = job(sizes, loss, method)
+    task = make(sizes, loss, method)
     for ours, theirs in zip(task.done(), by_autograd(task), strict=True):
         if ours.size:  # there is no velocity without momentum
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13)
@@ -164,7 +166,7 @@ def test_float32_is_float64_rounded(sizes: tuple[int, ...], loss: Loss) -> None:
     """Sums of some hundred terms of size one, six updates in a row: a few dozen roundings of 2⁻²⁴."""
     method = TorchMomentum(0.9)
     for single, double in zip(
-        job(sizes, loss, method, np.float32).done(), job(sizes, loss, method).done(), strict=True
+        make(sizes, loss, method, np.float32).done(), make(sizes, loss, method).done(), strict=True
     ):
         np.testing.assert_allclose(single, double, rtol=0, atol=64 * 2.0**-24 * np.abs(double).max())
 
@@ -179,10 +181,10 @@ def test_cross_entropy_of_any_logits(logits: list[list[float]], kind: type) -> N
     labels = np.arange(len(logits)) % 5
     x: NDArray[Any] = np.concatenate([np.eye(5).ravel(), np.zeros(5)]).astype(kind)[None, None]
     one, none = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
-    losses = advance_rows(
-        (5, 5), "cross_entropy", 0.0, 0.0, features, labels, np.arange(len(logits))[None, None],
-        none, none, one, np.zeros((0, 1, 1)), np.zeros((0, 1)), x, x[..., :0].copy(), np.zeros((0, *x.shape)),
-    )  # fmt: skip
+    table = Table(features, labels, np.arange(len(logits))[None, None])
+    span = Span(0.0, 0.0, none, none, one, np.zeros((0, 1, 1)), np.zeros((0, 1)))
+    models = Models(x, x[..., :0].copy(), np.zeros((0, *x.shape)))
+    losses = advance((5, 5), "cross_entropy", table, span, models)
     z = features.astype(np.float64)
     wanted = special.logsumexp(z, axis=1) - z[np.arange(len(z)), labels]
     rounding = 8 * float(np.finfo(kind).eps)
@@ -194,20 +196,20 @@ def test_cross_entropy_of_any_logits(logits: list[list[float]], kind: type) -> N
 @pytest.mark.parametrize(("sizes", "loss"), NETWORKS)
 def test_the_step_is_the_slope_of_the_loss(sizes: tuple[int, ...], loss: Loss) -> None:
     """Central differences along a random direction, error O(h²); no row is within h of a kink here."""
-    task = job(sizes, loss, SGD()).part(slice(1), slice(1))
-    task = replace(
-        task, rows=task.rows[:, :1], coefficients=task.coefficients[..., :1], weights=task.weights[..., :1]
+    task = make(sizes, loss, SGD()).part(slice(1), slice(1)).updates(slice(1))
+    models, x = task.models, task.models.x
+    direction, h = np.random.default_rng(5).normal(size=x.shape), 1e-6
+    high, low = (
+        replace(task, models=models._replace(x=x + s * h * direction)).done()[0].item() for s in (1, -1)
     )
-    direction, h = np.random.default_rng(5).normal(size=task.x.shape), 1e-6
-    high, low = (replace(task, x=task.x + s * h * direction).done()[0].item() for s in (1, -1))
-    step = (task.x - task.done()[1]) / task.coefficients[2] - DECAY * task.x
+    step = (x - task.done()[1]) / task.span.direct - DECAY * x
     assert (high - low) / (2 * h) == pytest.approx((step * direction).sum(), rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize(("sizes", "loss"), NETWORKS)
 def test_neither_threads_nor_companions_matter(sizes: tuple[int, ...], loss: Loss, kind: type) -> None:
-    task = job(sizes, loss, HeavyBall(0.8), kind)
+    task = make(sizes, loss, HeavyBall(0.8), kind)
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
@@ -228,11 +230,11 @@ def test_neither_threads_nor_companions_matter(sizes: tuple[int, ...], loss: Los
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize(("sizes", "loss"), NETWORKS)
 def test_a_diverging_model_is_alone_with_it(sizes: tuple[int, ...], loss: Loss, kind: type) -> None:
-    sound = job(sizes, loss, SGD(), kind)
-    coefficients, x = sound.coefficients.copy(), sound.x.copy()
-    coefficients[2, 0, 1] = 0.3 * np.finfo(kind).max
+    sound = make(sizes, loss, SGD(), kind)
+    direct, x = sound.span.direct.copy(), sound.models.x.copy()
+    direct[0, 1] = 0.3 * np.finfo(kind).max
     x[1, 0] = np.nan
-    ill = replace(sound, coefficients=coefficients, x=x).done()
+    ill = replace(sound, span=sound.span._replace(direct=direct), models=sound.models._replace(x=x)).done()
     for r, p in ((0, 1), (1, 0)):
         assert not np.isfinite(ill[1][r, p]).all()
     assert np.isnan(ill[0][1, 0]).all()
@@ -244,23 +246,18 @@ def test_a_diverging_model_is_alone_with_it(sizes: tuple[int, ...], loss: Loss, 
 
 
 def test_two_spans_are_one() -> None:
-    task = job((64, 33, 10), "cross_entropy", TorchMomentum(0.9, nesterov=True))
-    cut = slice(0, 2), slice(2, None)
-    losses, state, speed, averages = [], task.x, task.v, task.averages
-    keep = task.keep
-    for span in cut:
-        part = replace(
-            task, rows=task.rows[:, span], coefficients=task.coefficients[..., span],
-            weights=task.weights[..., span], keep=keep, x=state, v=speed, averages=averages,
-        )  # fmt: skip
-        found, state, speed, averages = part.done()
+    task = make((64, 33, 10), "cross_entropy", TorchMomentum(0.9, nesterov=True))
+    losses, models, keep = [], task.models, task.span.keep
+    for cut in (slice(0, 2), slice(2, None)):
+        part = replace(task, models=models).updates(cut)
+        found, *state = replace(part, span=part.span._replace(keep=keep)).done()
         losses.append(found)
-        keep = np.ones_like(keep)
+        models, keep = Models(*state), np.ones_like(keep)
     whole = task.done()
     np.testing.assert_array_equal(np.concatenate(losses, axis=-1), whole[0])
-    np.testing.assert_array_equal(state, whole[1])
-    np.testing.assert_array_equal(speed, whole[2])
-    np.testing.assert_allclose(averages, whole[3], rtol=1e-14, atol=1e-14)
+    np.testing.assert_array_equal(models.x, whole[1])
+    np.testing.assert_array_equal(models.v, whole[2])
+    np.testing.assert_allclose(models.averages, whole[3], rtol=1e-14, atol=1e-14)
 
 
 def rounding(sizes: tuple[int, ...], x: torch.Tensor, h: torch.Tensor, unit: float) -> torch.Tensor:
@@ -273,7 +270,7 @@ def rounding(sizes: tuple[int, ...], x: torch.Tensor, h: torch.Tensor, unit: flo
 @pytest.mark.parametrize("sizes", [sizes for sizes, _ in NETWORKS])
 @pytest.mark.parametrize("rows", [1, 64, 150])
 def test_outputs_are_those_of_torch(sizes: tuple[int, ...], rows: int) -> None:
-    x = job(sizes, "cross_entropy", SGD()).x.reshape(RUNS * PAIRS, -1)
+    x = make(sizes, "cross_entropy", SGD()).models.x.reshape(RUNS * PAIRS, -1)
     features = np.random.default_rng(7).normal(size=(rows, sizes[0])).astype(np.float32)
     h = torch.tensor(features).double()
     wanted = np.stack([logits(sizes, torch.tensor(own), h).numpy() for own in x])
@@ -306,16 +303,16 @@ def test_outputs_depend_on_nothing_but_their_model_and_row(kind: type) -> None:
 
 
 def test_gathered_are_the_rows_asked_for() -> None:
-    task = job((13, 7, 5, 3), "cross_entropy", SGD())
-    features, labels = gather(task.features, task.labels, task.rows)
-    there = task.rows >= 0
-    assert (features.shape, labels.shape) == ((*task.rows.shape, 13), task.rows.shape)
-    np.testing.assert_array_equal(features[there], task.features[task.rows[there]])
-    np.testing.assert_array_equal(labels[there], task.labels[task.rows[there]])
+    table = make((13, 7, 5, 3), "cross_entropy", SGD()).table
+    features, labels = gather(table)
+    there = table.rows >= 0
+    assert (features.shape, labels.shape) == ((*table.rows.shape, 13), table.rows.shape)
+    np.testing.assert_array_equal(features[there], table.features[table.rows[there]])
+    np.testing.assert_array_equal(labels[there], table.labels[table.rows[there]])
 
 
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(InputError, match="sizes begin with 14, and rows have 13 features"):
-        replace(job((13, 7, 5, 3), "cross_entropy", SGD()), sizes=(14, 7, 5, 3)).done()
+        replace(make((13, 7, 5, 3), "cross_entropy", SGD()), sizes=(14, 7, 5, 3)).done()
     with pytest.raises(InputError, match="sizes begin with 14, and rows have 13 features"):
         outputs((14, 1), np.zeros((1, 15)), np.zeros((2, 13)))
