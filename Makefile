@@ -42,6 +42,7 @@ gallery: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m ratelab.paper_figures.house.schedules_page
+	$(BIN)/python -m ratelab.paper_figures.house.architecture_page
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "ratelab needs Python 3.11 or later; none found. Name one: make PYTHON=/path/to/python3"; exit 2; }

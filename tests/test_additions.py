@@ -1,6 +1,6 @@
 """One file or class adds a schedule, an averaging, a noise, a problem, a figure or a dialect: in a copy of
 the house each is found without another line by the commands, the notation, `import ratelab`, the page of
-schedules and the tests."""
+schedules and the tests. The schedule is that of CONTRIBUTING.md."""
 
 import ast
 import json
@@ -14,23 +14,9 @@ from pathlib import Path
 import pytest
 from cases import ROOT
 
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ROOMS = ("theory", "problems", "experiments", "paper_figures")
 CLASSES = {
-    "theory/schedules.py": '''
-@value("schedule")
-class Half:
-    """s_t = 1/2: half of what was asked for.
-
-    Pictured: Half()
-    """
-
-    def __call__(self, horizon: int, /) -> Array:
-        return np.full_like(clock(horizon), 0.5)
-
-    @property
-    def facts(self) -> Facts:
-        return Facts(0.5, 0.5, None, anytime=True)
-''',
     "theory/averaging.py": '''
 @value("averaging")
 class Lagging:
@@ -132,11 +118,12 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skipped = shutil.ignore_patterns("__pycache__", *ROOMS)
     shutil.copytree(ROOT / "ratelab", copy / "ratelab", ignore=skipped)
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for folder in (*ROOMS, "tests"):
+    for folder in (*ROOMS, "examples", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for room in ROOMS:
         (copy / "ratelab" / room).symlink_to(Path("..") / room)
-    for path, text in CLASSES.items():
+    (half,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    for path, text in [("theory/schedules.py", f"\n{half}"), *CLASSES.items()]:
         add(copy / path, text)
     quadratic = copy / "problems" / "quadratic.py"
     add(quadratic, named_anew(quadratic, "Quadratic", "Bowl"))

@@ -1,9 +1,11 @@
 """What is shown is what happens: the README's Python, its experiment file, its table of the demo, the
-examples in docstrings, the page of schedules."""
+examples in docstrings, the page of schedules, the picture of the house, and what newcomers are told to
+type."""
 
 import doctest
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,13 @@ from ratelab.commands.report import report
 from ratelab.experiments import claims, execute
 from ratelab.experiments.file import load
 from ratelab.experiments.store import Results, Store
-from ratelab.paper_figures.house import schedules_page
+from ratelab.paper_figures.house import architecture_page, schedules_page
 from ratelab.theory.notation import catalogue
 from ratelab.theory.sampled import Values
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 DEMO = ROOT / "examples" / "decay_rates.toml"
 
 
@@ -78,6 +81,44 @@ def test_every_schedule_has_its_picture() -> None:
     ours = [cls for cls in catalogue("schedule").values() if cls.__module__.startswith("ratelab.theory.")]
     unpictured = [cls for cls in ours if schedules_page.pictured(cls) is None]
     assert unpictured == [Values]  # its numbers are somebody else's
+
+
+def test_the_picture_of_the_house_is_current() -> None:
+    drawn = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    assert drawn == architecture_page.svg(ROOT), "docs/architecture.svg is out of date: make docs"
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "README.md"])
+def test_files_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`([\w.]+/[\w/.]*)`", text)
+    linked = [str(Path(page).parent / name) for name in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
+    made = ("figures/", "gallery/", "results/", ".venv/", "DIR/")
+    lost = [name for name in (*named, *linked) if not name.startswith(made) and not (ROOT / name).exists()]
+    assert named or linked
+    assert not lost
+
+
+@pytest.mark.parametrize("file", [".github/workflows/ci.yml", ".pre-commit-config.yaml"])
+def test_automatic_checks_run_what_there_is(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert "\t" not in text
+    for content in re.findall(r"^ *(?:- )?(?:run|entry): (.+)$", text, re.MULTILINE):
+        program, *arguments = content.split()
+        if program == "make":
+            assert re.search(rf"^{arguments[0]}:", MAKEFILE, re.MULTILINE), content
+        elif program.startswith(".venv/bin/"):
+            assert f"$(BIN)/{program.removeprefix('.venv/bin/')}" in MAKEFILE, content
+        else:
+            assert (ROOT / program).is_file(), content
+
+
+def test_the_supported_pythons_are_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = [line.rpartition(" ")[2] for line in project["classifiers"] if ":: Python :: 3." in line]
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert re.findall(r'"(3\.\d+)"', workflow) == said
+    assert project["requires-python"] == f">={said[0]}"
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_type_checkers_see_the_same_names(package: str) -> None:
     assert starred(package) == {module for each in inside for module in names.public(each).values()}
 
 
-def test_names_come_late() -> None:
+def test_names_come_late(tmp_path: Path) -> None:
     code = (
         "import sys, ratelab\n"
         "heavy = {'torch', 'numba', 'xarray', 'matplotlib', 'pydantic', 'numpy'} & set(sys.modules)\n"
@@ -60,7 +60,7 @@ def test_names_come_late() -> None:
         "ratelab.Cosine\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def test_a_name_said_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
