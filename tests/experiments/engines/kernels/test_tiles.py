@@ -54,7 +54,7 @@ def drawn(seed: int, kind: Any, *shape: int) -> NDArray[Any]:
 
 
 def lanes(kind: Any) -> int:
-    return tiles.WIDTH // np.dtype(kind).itemsize
+    return int(tiles.WIDTH // np.dtype(kind).itemsize)
 
 
 def assert_sums(found: NDArray[Any], a: NDArray[Any], b: NDArray[Any], terms: str, before: Any = 0.0) -> None:
