@@ -132,19 +132,20 @@ def _forward(x: Any, rows: Any, layers: Any) -> None:
         for b in range(0, rows, _ROWS):
             shape = min(_ROWS, rows - b), 4
             for o in range(0, layout.outputs[layer], 4):
-                _sum_tile(
-                    shape, h, outputs + b * width + o, (width, 1), h, inputs + b * width, (width, lanes),
-                    x, first + o * across, (across, lanes), (across // lanes,), (),
-                )  # fmt: skip
+                out = h, outputs + b * width + o, (width, 1)
+                left, right = (
+                    (h, inputs + b * width, (width, lanes)),
+                    (x, first + o * across, (across, lanes)),
+                )
+                _sum_tile(shape, out, left, right, (across // lanes,), ())
         _rectify(h[layer + 1, :rows], layout.outputs[layer])
     across, first, outputs = layout.widths[last], layout.firsts[last], layout.outputs[last]
     for b in range(0, rows, 4):
         for o in range(0, outputs, _ROWS):
             shape = min(_ROWS, outputs - o), 4
-            _sum_tile(
-                shape, z, o * n + b, (n, 1), x, first + o * across, (across, lanes),
-                h, (last * n + b) * width, (width, lanes), (across // lanes,), (),
-            )  # fmt: skip
+            out, left = (z, o * n + b, (n, 1)), (x, first + o * across, (across, lanes))
+            right = h, (last * n + b) * width, (width, lanes)
+            _sum_tile(shape, out, left, right, (across // lanes,), ())
 
 
 @njit
@@ -178,17 +179,19 @@ def _backward(x: Any, rows: Any, step: Any, layers: Any) -> None:
             columns = 4 if i + 4 * lanes <= across else 1
             if layer > 0:
                 for b in range(0, rows, _ROWS):
-                    _store_tile(
-                        (min(_ROWS, rows - b), columns), g, here + b * width + i, (width, lanes),
-                        slopes, start + b * per_row, (per_row, per_output),
-                        x, first + i, (lanes, across), (outputs,), (),
-                    )  # fmt: skip
+                    out = g, here + b * width + i, (width, lanes)
+                    left, right = (
+                        (slopes, start + b * per_row, (per_row, per_output)),
+                        (x, first + i, (lanes, across)),
+                    )
+                    _store_tile((min(_ROWS, rows - b), columns), out, left, right, (outputs,), ())
             for o in range(0, outputs, _ROWS):
-                _update_tile(
-                    (min(_ROWS, outputs - o), columns), x, first + o * across + i, (across, lanes),
-                    slopes, start + o * per_output, (per_output, per_row),
-                    h, here + i, (lanes, width), (rows,), step,
-                )  # fmt: skip
+                out = x, first + o * across + i, (across, lanes)
+                left, right = (
+                    (slopes, start + o * per_output, (per_output, per_row)),
+                    (h, here + i, (lanes, width)),
+                )
+                _update_tile((min(_ROWS, outputs - o), columns), out, left, right, (rows,), step)
             i += columns * lanes
         if layer > 0:
             _mask(h[layer, :rows], layers.g[layer, :rows], layout.inputs[layer])

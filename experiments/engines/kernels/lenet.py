@@ -143,10 +143,9 @@ def _convolve(w: Any, bias: Any, z: Any, quads: Any, h: Any, route: Any) -> None
     for o in range(0, outputs, 2):
         for y in range(pooled):
             for x in range(pooled):
-                _quad_tile(
-                    _QUAD, quads, 0, (4 * lanes, 2 * lanes, lanes), w, o * taps, (taps, 25, 5, 1),
-                    z, 2 * y * row + 2 * x * lanes, (row, lanes, image, row, lanes), (inputs, 5, 5), (),
-                )  # fmt: skip
+                out, left = (quads, 0, (4 * lanes, 2 * lanes, lanes)), (w, o * taps, (taps, 25, 5, 1))
+                right = z, 2 * y * row + 2 * x * lanes, (row, lanes, image, row, lanes)
+                _quad_tile(_QUAD, out, left, right, (inputs, 5, 5), ())
                 for i in range(2):
                     pixel = ((o + i) * pooled + y) * pooled + x
                     _pool(quads, i, bias[o + i], h, route, pixel)
@@ -164,13 +163,11 @@ def _correlate(g: Any, margin: Any, count: Any, z: Any, first: Any, sums: Any) -
     for o in range(0, outputs, 2):
         for c in range(inputs):
             for d in range(5):
-                _taps_tile(
-                    _TAPS, sums, ((o * inputs + c) * 25 + 5 * d) * lanes, (inputs * 25 * lanes, lanes),
-                    g, ((o * height + margin) * width + margin) * lanes,
-                    (height * width * lanes, width * lanes, lanes),
-                    z, (c * side + first + d) * side * lanes, (lanes, side * lanes, lanes),
-                    (count, width - 2 * margin), (),
-                )  # fmt: skip
+                out = sums, ((o * inputs + c) * 25 + 5 * d) * lanes, (inputs * 25 * lanes, lanes)
+                begin = ((o * height + margin) * width + margin) * lanes
+                left = g, begin, (height * width * lanes, width * lanes, lanes)
+                right = z, (c * side + first + d) * side * lanes, (lanes, side * lanes, lanes)
+                _taps_tile(_TAPS, out, left, right, (count, width - 2 * margin), ())
 
 
 @njit
@@ -187,13 +184,12 @@ def _scatter(w: Any, g: Any, gz: Any) -> None:
             top, rows = max(0, y - side + 5), min(4, y + 1)
             for x in range(0, side, 2):
                 left, columns = max(0, x - side + 5), min(4, x + 1)
-                _quad_tile(
-                    _QUAD, gz, ((c * side + y) * side + x) * lanes,
-                    (side * side * lanes, side * lanes, lanes), w, c * 25 + top * 5 + left,
-                    (25, inputs * 25, 5, 1),
-                    g, (y - top + 1) * row + (x - left + 1) * lanes, (row, lanes, image, -row, -lanes),
-                    (outputs, rows - top + 1, columns - left + 1), (),
-                )  # fmt: skip
+                out = gz, ((c * side + y) * side + x) * lanes, (side * side * lanes, side * lanes, lanes)
+                taps = w, c * 25 + top * 5 + left, (25, inputs * 25, 5, 1)
+                begin = (y - top + 1) * row + (x - left + 1) * lanes
+                right = g, begin, (row, lanes, image, -row, -lanes)
+                counts = outputs, rows - top + 1, columns - left + 1
+                _quad_tile(_QUAD, out, taps, right, counts, ())
 
 
 @njit
@@ -222,10 +218,8 @@ def _dense(w: Any, bias: Any, h: Any, out: Any, relu: Any) -> None:
     for low in range(0, outputs, _DENSE):
         o = min(low, outputs - _DENSE)
         for block in range(len(h)):
-            _dense_tile(
-                _COLUMN, out, (block * outputs + o) * lanes, (lanes,), w, o * inputs, (inputs, 1),
-                h, block * inputs * lanes, (lanes,), (inputs,), (),
-            )  # fmt: skip
+            target, left = (out, (block * outputs + o) * lanes, (lanes,)), (w, o * inputs, (inputs, 1))
+            _dense_tile(_COLUMN, target, left, (h, block * inputs * lanes, (lanes,)), (inputs,), ())
     for block in range(len(h)):
         for o in range(outputs):
             for lane in range(lanes):
@@ -248,10 +242,8 @@ def _dense_backward(w: Any, h: Any, g: Any, turned: Any, gw: Any, gbias: Any, gh
         o = min(low, outputs - _DENSE)
         for left in range(0, inputs, lanes):
             i = min(left, inputs - lanes)
-            _dense_tile(
-                _COLUMN, gw, o * inputs + i, (inputs,), g, o * lanes, (lanes, outputs * lanes, 1),
-                turned, i, (inputs * lanes, inputs), (len(h), lanes), (),
-            )  # fmt: skip
+            out, slopes = (gw, o * inputs + i, (inputs,)), (g, o * lanes, (lanes, outputs * lanes, 1))
+            _dense_tile(_COLUMN, out, slopes, (turned, i, (inputs * lanes, inputs)), (len(h), lanes), ())
     for o in range(outputs):
         total = _ZERO
         for block in range(len(g)):
@@ -261,10 +253,8 @@ def _dense_backward(w: Any, h: Any, g: Any, turned: Any, gw: Any, gbias: Any, gh
     for low in range(0, inputs, _DENSE):
         i = min(low, inputs - _DENSE)
         for block in range(len(h)):
-            _dense_tile(
-                _COLUMN, gh, (block * inputs + i) * lanes, (lanes,), w, i, (1, inputs),
-                g, block * outputs * lanes, (lanes,), (outputs,), (),
-            )  # fmt: skip
+            target, weights = (gh, (block * inputs + i) * lanes, (lanes,)), (w, i, (1, inputs))
+            _dense_tile(_COLUMN, target, weights, (g, block * outputs * lanes, (lanes,)), (outputs,), ())
 
 
 @njit

@@ -4,12 +4,13 @@ numba's own loops over a few sums keep them in memory. A tile (`tile`) is a bloc
 sums as there are registers for, each a vector as wide as the processor's (`WIDTH`): a loaded number or vector
 serves a whole row or column of it. Loops over tiles stand in kernels, which the compiler merges with them.
 
-An operand of an intrinsic is a contiguous array of any shape, the number in it where the operand begins, and
-strides, in numbers too; they may be negative. numba's cache of a kernel does not see that this file changed:
-after an edit remove experiments/__pycache__.
+An operand of a tile is (a contiguous array of any shape, the number in it where the operand begins, strides):
+in numbers too, and they may be negative. numba's cache of a kernel does not see that this file changed:
+after an edit remove experiments/engines/kernels/__pycache__.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -99,12 +100,73 @@ def zeros(shape: Any, like: Any) -> Any:
 # Tiles
 
 Finish = Callable[[Vectors, list[Any], Any, list[Any], list[Any]], None]
+INTEGER = ir.IntType(64)
+
+
+class Operand(NamedTuple):
+    """An array in a kernel: where its entries are, the number of the first that counts, and strides."""
+
+    code: Vectors
+    data: Any
+    first: Any
+    strides: list[Any]
+
+    def place(self, *indices: Any) -> Any:
+        """The number of an entry."""
+        builder, place = self.code.builder, self.first
+        for stride, index in zip(self.strides, indices, strict=True):
+            place = builder.add(place, builder.mul(stride, index))
+        return place
+
+    def vector(self, *indices: Any) -> Any:
+        """The vector that begins with an entry."""
+        return self.code.load(self.data, self.place(*indices))
+
+    def number(self, *indices: Any) -> Any:
+        """An entry, repeated."""
+        builder = self.code.builder
+        return self.code.repeated(builder.load(builder.gep(self.data, [self.place(*indices)])))
+
+
+def _operand(code: Vectors, context: Any, kind: Any, argument: Any) -> Operand:
+    array, first, strides = cgutils.unpack_tuple(code.builder, argument)
+    data = context.make_array(kind.types[0])(context, code.builder, array).data
+    return Operand(code, data, first, cgutils.unpack_tuple(code.builder, strides))
 
 
 def stored(code: Vectors, sums: list[Any], out: Any, places: list[Any], _: list[Any]) -> None:
     """How a tile ends unless told otherwise: the sums of a row go where they belong."""
     for total, place in zip(sums, places, strict=True):
         code.store(total, out, place)
+
+
+def _cells(out: Operand, places: list[list[Any]], onto: bool) -> list[list[Any]]:
+    """A cell of the stack for every sum, which the compiler keeps in a register."""
+    code = out.code
+    cells = [[cgutils.alloca_once(code.builder, code.kind) for _ in row] for row in places]
+    for row, there in zip(cells, places, strict=True):
+        for cell, place in zip(row, there, strict=True):
+            code.builder.store(code.load(out.data, place) if onto else code.constant(0), cell)
+    return cells
+
+
+def _add_products(cells: list[list[Any]], left: Any, right: Any, across: list[Any], *k: Any) -> None:
+    """s_ij += a_ik b_jk for one k and all i and j of a tile."""
+    code = right.code
+    loaded = [right.vector(*j, *k) for j in across]
+    for i, row in enumerate(cells):
+        factor = left(INTEGER(i), *k)
+        for vector, cell in zip(loaded, row, strict=True):
+            code.builder.store(code.plus(code.builder.load(cell), factor, vector), cell)
+
+
+def _over(counts: list[Any], builder: Any, body: Callable[..., None], *k: Any) -> None:
+    """Loops over the box `counts`, around what body(*k) emits."""
+    if len(k) == len(counts):
+        body(*k)
+        return
+    with cgutils.for_range(builder, counts[len(k)]) as loop:
+        _over(counts, builder, body, *k, loop.index)
 
 
 def tile(
@@ -118,65 +180,36 @@ def tile(
 
     `shape` is (rows, columns) of the tile, for which code stands ready: rows of `heights`, and columns as
     many as are in one of the boxes `widths`, over which j runs. b_jk are vectors, a_ik numbers with `scalar`,
-    else vectors too. Strides are along (i, *j) of out, (i, *k) of a, (*j, *k) of b. `finish`, given the sums
-    of a row, out, their places in it and what the tuple `more` holds, emits what becomes of them; with `onto`
-    the sums begin with what out holds, else with 0.
+    else vectors too. An operand is (array, first, strides), strides along (i, *j) of out, (i, *k) of a and
+    (*j, *k) of b. `finish`, given the sums of a row, out, their places in it and what the tuple `more` holds,
+    emits what becomes of them; with `onto` the sums begin with what out holds, else with 0.
     """
 
     @intrinsic
-    def product(
-        _: Any, shape: Any, out: Any, o0: Any, do: Any, a: Any, a0: Any, da: Any, b: Any, b0: Any, db: Any,
-        counts: Any, more: Any,
-    ) -> Any:  # fmt: skip
+    def product(_: Any, shape: Any, out: Any, a: Any, b: Any, counts: Any, more: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            code, whole = vectors(context, builder, out), ir.IntType(64)
-            data = entries(context, builder, signature, arguments, (1, 4, 7))
-            rows, columns = cgutils.unpack_tuple(builder, arguments[0])
-            strides = [cgutils.unpack_tuple(builder, arguments[k]) for k in (3, 6, 9)]
-            limits, rest = (cgutils.unpack_tuple(builder, arguments[k]) for k in (10, 11))
-
-            def at(operand: int, *indices: Any) -> Any:
-                place = arguments[2 + 3 * operand]
-                for stride, index in zip(strides[operand], indices, strict=True):
-                    place = builder.add(place, builder.mul(stride, index))
-                return place
-
-            def left(i: Any, k: tuple[Any, ...]) -> Any:
-                if scalar:
-                    return code.repeated(builder.load(builder.gep(data[1], [at(1, i, *k)])))
-                return code.load(data[1], at(1, i, *k))
+            code = vectors(context, builder, out.types[0])
+            target, left, right = (
+                _operand(code, context, signature.args[k], arguments[k]) for k in (1, 2, 3)
+            )
+            (rows, columns), limits, rest = (cgutils.unpack_tuple(builder, arguments[k]) for k in (0, 4, 5))
+            factor = left.number if scalar else left.vector
 
             def emit(height: int, width: tuple[int, ...]) -> None:
-                down = [whole(i) for i in range(height)]
-                across = [tuple(map(whole, j)) for j in np.ndindex(*width)]
-                places = [[at(0, i, *j) for j in across] for i in down]
-                sums = [[cgutils.alloca_once(builder, code.kind) for _ in across] for _ in down]
-                for i in range(height):
-                    for place, total in zip(places[i], sums[i], strict=True):
-                        builder.store(code.load(data[0], place) if onto else code.constant(0), total)
-
-                def accumulate(*k: Any) -> None:
-                    if len(k) < len(limits):
-                        with cgutils.for_range(builder, limits[len(k)]) as loop:
-                            accumulate(*k, loop.index)
-                        return
-                    right = [code.load(data[2], at(2, *j, *k)) for j in across]
-                    for i in range(height):
-                        factor = left(down[i], k)
-                        for vector, total in zip(right, sums[i], strict=True):
-                            builder.store(code.plus(builder.load(total), factor, vector), total)
-
-                accumulate()
-                for i in range(height):
-                    finish(code, [builder.load(total) for total in sums[i]], data[0], places[i], rest)
+                across = [tuple(map(INTEGER, j)) for j in np.ndindex(*width)]
+                places = [[target.place(INTEGER(i), *j) for j in across] for i in range(height)]
+                cells = _cells(target, places, onto)
+                _over(limits, builder, partial(_add_products, cells, factor, right, across))
+                for row, there in zip(cells, places, strict=True):
+                    finish(code, [builder.load(cell) for cell in row], target.data, there, rest)
 
             for height in heights:
-                with builder.if_then(builder.icmp_signed("==", rows, whole(height))):
+                with builder.if_then(builder.icmp_signed("==", rows, INTEGER(height))):
                     for width in widths:
-                        with builder.if_then(builder.icmp_signed("==", columns, whole(prod(width)))):
+                        with builder.if_then(builder.icmp_signed("==", columns, INTEGER(prod(width)))):
                             emit(height, width)
             return context.get_dummy_value()
 
-        return types.void(shape, out, o0, do, a, a0, da, b, b0, db, counts, more), generate
+        return types.void(shape, out, a, b, counts, more), generate
 
     return product
