@@ -101,7 +101,7 @@ def train(job: Job[Network], schedule: int, lr: int, averaging: int, run: int) -
         weight_decay=network.weight_decay,
     )
     scheduler = dialect_torch.scheduler(optimizer, job.schedules[schedule], job.horizon)
-    mixing = job.mixings[averaging][schedule]
+    mixing = job.averagings[averaging](job.multipliers[schedule])
     average = AveragedModel(module, avg_fn=lambda old, new, count: old + mixing[int(count) - 1] * (new - old))
     average.update_parameters(module)  # the first is a copy
     found: dict[str, list[float]] = {}
