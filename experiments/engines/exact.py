@@ -16,7 +16,7 @@ from ratelab.theory.schedules import multipliers
 
 
 def compute(job: Job[Problem]) -> Curves:
-    """ "exact", the expected risk, and "bound", (S, n, A, K), each where something is known of it."""
+    """As "exact" the expected risk and as "bound", (S, n, A, K), each where something is known of it."""
     shape = (len(job.schedules), len(job.lrs), len(job.averagings), len(job.records))
     exact, bound = np.full(shape, np.nan), np.full(shape, np.nan)
     for s, schedule in enumerate(job.schedules):

@@ -26,7 +26,7 @@ def can_jump(problem: Objective) -> bool:
 
 
 def compute(job: Job[Problem]) -> Curves:
-    """ "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
+    """As "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
 
     A run's normals depend on (key, run, record index) only. InputError where `can_jump` is false.
     """

@@ -27,7 +27,7 @@ Compiled: TypeAlias = Quadratic | StreamingLeastSquares | TableLeastSquares
 
 
 def compute(job: Job[Problem]) -> Curves:
-    """ "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
+    """As "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
 
     The sample of an update depends on (key, run, update) only.
     """
