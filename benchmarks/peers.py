@@ -125,9 +125,8 @@ def torch_loop(work: Workload, draw: Draw) -> Array:
     x = torch.nn.Parameter(torch.from_numpy(work.problem.start).float())
     average = x.detach().clone()
     optimiser = torch.optim.SGD([x], lr=float(work.lrs[0]))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda t: float(work.multipliers[0, min(t, work.horizon - 1)])
-    )
+    row = work.multipliers[0]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: float(row[min(t, len(row) - 1)]))
     out = np.empty((1, 1, 2, len(work.records)))
     at = {int(t): k for k, t in enumerate(work.records)}
     for t in range(work.horizon + 1):

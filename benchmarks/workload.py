@@ -21,11 +21,10 @@ KEY = 2024
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """`schedules` of `multipliers` (S, T) and `lrs` (n,) on `problem`, seen at `records` (K,) by `runs`."""
+    """`schedules` (S) and `lrs` (n,) on `problem`, seen at `records` (K,) by `runs` runs."""
 
     problem: Quadratic | StreamingLeastSquares
     schedules: tuple[InversePower, ...]
-    multipliers: Array
     lrs: Array
     mixings: tuple[Array, Array]
     records: Integers
@@ -33,11 +32,16 @@ class Workload:
 
     @property
     def horizon(self) -> int:
-        return int(self.multipliers.shape[1])
+        return int(self.records[-1])
+
+    @property
+    def multipliers(self) -> Array:
+        """(S, T)."""
+        return np.stack([schedule(self.horizon) for schedule in self.schedules])
 
     @property
     def pairs(self) -> int:
-        return len(self.multipliers) * len(self.lrs)
+        return len(self.schedules) * len(self.lrs)
 
     @property
     def cells(self) -> int:
@@ -70,12 +74,13 @@ def workload(
 ) -> Workload:
     """t^-α for α from 0 to 1, times learning rates from `largest`/8 to `largest`, absolute."""
     shapes = tuple(InversePower(float(alpha)) for alpha in np.linspace(0, 1, schedules))
-    multipliers = np.stack([shape(horizon) for shape in shapes])
-    last = np.broadcast_to(Last()(multipliers[0]), multipliers.shape)
-    uniform = np.broadcast_to(Uniform()(multipliers[0]), multipliers.shape)
+    last, uniform = (
+        np.broadcast_to(averaging(shapes[0](horizon)), (schedules, horizon))
+        for averaging in (Last(), Uniform())
+    )
     lrs = np.geomspace(largest / 8, largest, rates)
     records = record_times(horizon, RECORDS)
-    return Workload(problem, shapes, multipliers, lrs, (last, uniform), records, range(runs))
+    return Workload(problem, shapes, lrs, (last, uniform), records, range(runs))
 
 
 def deviation(risk: Array, exact: Array) -> float:

@@ -14,6 +14,7 @@ from ratelab.problems.problem import Problem
 from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.averaging import Averaging
 from ratelab.theory.feedback import Feedback
+from ratelab.theory.moments import without_last
 from ratelab.theory.schedules import Schedule, multipliers
 
 Precision: TypeAlias = Literal["float64", "float32", "tf32", "bfloat16"]
@@ -83,10 +84,15 @@ class Job(Generic[P_co]):
         """(S, T)."""
         return np.stack([multipliers(schedule, self.horizon) for schedule in self.schedules])
 
-    @cached_property
+    @property
     def mixings(self) -> list[Array]:
         """The weights of each averaging for every schedule, A arrays (S, T)."""
         return [np.stack([averaging(row) for row in self.multipliers]) for averaging in self.averagings]
+
+    @cached_property
+    def averages(self) -> tuple[Array, list[int]]:
+        """Weights (S, A', T) of those other than the iterate, and each one's place; A' is the iterate's."""
+        return without_last(self.mixings, self.multipliers.shape)
 
 
 def blocks(problem: Problem, records: Integers) -> Iterator[tuple[int, int]]:

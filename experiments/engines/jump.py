@@ -16,7 +16,6 @@ from ratelab.problems.problem import Objective, Problem
 from ratelab.problems.quadratic import Quadratic
 from ratelab.theory.affine import interval_maps
 from ratelab.theory.arrays import InputError, once_infinite
-from ratelab.theory.moments import without_last
 
 _MAPS_BYTES = 48 * 2**20  # what the maps and the normals of a chunk of records may take
 
@@ -27,14 +26,14 @@ def can_jump(problem: Objective) -> bool:
 
 
 def compute(job: Job[Problem]) -> Curves:
-    """ "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
+    """As "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
 
     A run's normals depend on (key, run, record index) only. InputError where `can_jump` is false.
     """
     problem, momentum = job.problem, job.method.momentum
     if not isinstance(problem, Quadratic) or not problem.gaussian:
         raise InputError(f"{problem!r} has no Gaussian state to jump with; step it (engines.step)")
-    mixings, where = without_last(job.mixings, job.multipliers.shape)
+    mixings, where = job.averages
     runs, averagings, width = len(job.runs), mixings.shape[1], 2 if momentum == 0 else 3
     x = np.zeros((runs, job.pairs, width - 1, problem.dim))
     x[:, :, 0] = problem.start

@@ -27,7 +27,7 @@ from ratelab.theory.feedback import Feedback, State
 
 
 def step(job: Job[Problem]) -> Curves:
-    """ "risk" (R, S, n, A, K): v ← β v − η_t g_t, x ← x + v, x̄ ← (1 − c_t) x̄ + c_t x, on any torch device.
+    """v ← β v − η_t g_t, x ← x + v, x̄ ← (1 − c_t) x̄ + c_t x, on any torch device: "risk" (R, S, n, A, K).
 
     Arrays are (schedules, lrs, runs, coordinates), averages have their own axis before; η is lr · multiplier,
     times the factor that a closed loop's rule has set for the run.
@@ -35,9 +35,8 @@ def step(job: Job[Problem]) -> Curves:
     problem, beta = job.problem, job.method.momentum
     kind = torch.float32 if job.precision == "float32" else torch.float64
     steps = torch.as_tensor(job.multipliers[:, None] * job.lrs[:, None], dtype=kind, device=job.device)
-    c = torch.as_tensor(
-        np.array(job.mixings).reshape(len(job.averagings), *job.multipliers.shape), device=job.device
-    )
+    mixings = np.array(job.mixings).reshape(len(job.averagings), *job.multipliers.shape)  # of none, too
+    c = torch.as_tensor(mixings, device=job.device)
     x = torch.as_tensor(problem.start, dtype=kind, device=job.device)
     x = x.expand(*job.shape, len(job.runs), problem.dim)
     v = torch.zeros_like(x)
@@ -100,10 +99,15 @@ def train(job: Job[Network], schedule: int, lr: int, averaging: int, run: int) -
         nesterov=isinstance(method, TorchMomentum) and method.nesterov,
         weight_decay=network.weight_decay,
     )
+<<<<<<< HEAD
     steps, mixing = job.multipliers[schedule], job.mixings[averaging][schedule]
     scheduler = LambdaLR(
         optimizer, lambda t: float(steps[min(t, len(steps) - 1)])
     )  # asks after the last, too
+=======
+    scheduler = dialect_torch.scheduler(optimizer, job.schedules[schedule], job.horizon)
+    mixing = job.averagings[averaging](job.multipliers[schedule])
+>>>>>>> h-engines
     average = AveragedModel(module, avg_fn=lambda old, new, count: old + mixing[int(count) - 1] * (new - old))
     average.update_parameters(module)  # the first is a copy
     found: dict[str, list[float]] = {}

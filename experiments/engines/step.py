@@ -21,21 +21,20 @@ from ratelab.problems.problem import Problem, Sample
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
 from ratelab.theory.arrays import Array, once_infinite
-from ratelab.theory.moments import without_last
 
 Compiled: TypeAlias = Quadratic | StreamingLeastSquares | TableLeastSquares
 """What kernels know."""
 
 
 def compute(job: Job[Problem]) -> Curves:
-    """ "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
+    """As "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
 
     The sample of an update depends on (key, run, update) only.
     """
     problem = job.problem
     if job.loops is not None or not isinstance(problem, Compiled):
         return plain.step(job)
-    mixings, where = without_last(job.mixings, job.multipliers.shape)
+    mixings, where = job.averages
     groups = [job.runs[r : r + RUNS] for r in range(0, len(job.runs), RUNS)]
     risk = np.concatenate([_risk(job, problem, runs, mixings) for runs in groups])
     shaped = once_infinite(risk).reshape(len(risk), *job.shape, *risk.shape[2:])

@@ -105,8 +105,8 @@ class _Group:
         spread = np.broadcast_to(start[:, None], (len(runs), len(pairs), start.shape[1]))
         x = torch.tensor(spread, dtype=parameters(job), device=job.device)
         v = torch.zeros_like(x) if job.method.momentum else x.new_zeros((*x.shape[:2], 0))
-        self.kept = [a for a, mixing in enumerate(job.mixings) if not (mixing == 1).all()]
-        self.models = Models(x, v, x.double().expand(len(self.kept), *x.shape).clone())
+        kept = job.averages[0].shape[1]
+        self.models = Models(x, v, x.double().expand(kept, *x.shape).clone())
         self.factors = np.ones(x.shape[:2])
         rules = [] if job.loops is None else [job.loops.rules[p // len(job.lrs)] for p in pairs]
         self.rules = [(rule, rule.start(len(runs))) for rule in rules]
@@ -185,9 +185,7 @@ class _Group:
         job, here = self.job, slice(self.t, last)
         of_pair = [divmod(p, len(job.lrs)) for p in self.pairs]
         steps = np.stack([job.multipliers[s, here] * job.lrs[n] for s, n in of_pair])
-        mixing = np.empty((len(self.kept), *steps.shape))
-        for row, a in zip(mixing, self.kept, strict=True):
-            row[:] = [job.mixings[a][s, here] for s, _ in of_pair]
+        mixing = np.stack([job.averages[0][s, :, here] for s, _ in of_pair], axis=1)
         coefficients = job.method.coefficients(self.factors[..., None] * steps)
         span = Span(job.problem.weight_decay, job.method.momentum, *coefficients, *block_weights(mixing))
         advance = advance_compiled if job.device == "cpu" else advance_batched
@@ -204,12 +202,9 @@ class _Group:
 
     def record(self, metrics: Curves, k: int) -> None:
         there = np.ix_(list(self.runs), list(self.pairs))
-        last = self.evaluate(self.models.x, list(self.parts))
-        for a in range(len(self.job.averagings)):
-            found = last
-            if a in self.kept:
-                found = self.evaluate(self.models.averages[self.kept.index(a)], list(self.parts))
-            for name, values in found.items():
+        found = [self.evaluate(x, list(self.parts)) for x in (*self.models.averages, self.models.x)]
+        for a, place in enumerate(self.job.averages[1]):
+            for name, values in found[place].items():
                 metrics[name][..., a, k][there] = values
 
     def evaluate(self, x: Tensor, names: Sequence[str]) -> Curves:

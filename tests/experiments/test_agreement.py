@@ -75,7 +75,7 @@ def test_an_error_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         scaled = np.where(times > 0, exact * 4 / 3, exact)
         return right(times, scaled, risks, comparisons=comparisons, tolerance=tolerance)
 
-    monkeypatch.setattr(claims, "cross_check", wrong)
+    monkeypatch.setattr(agreement, "cross_check", wrong)
     monkeypatch.setitem(CASES, "right", (QUADRATIC, "SGD()", 0.2, 128))
     with pytest.raises(agreement.EngineError):
         _judged(tmp_path, "right")
