@@ -16,11 +16,7 @@ from ratelab.theory.schedules import multipliers
 
 
 def compute(job: Job[Problem]) -> Curves:
-<<<<<<< HEAD
-    """Curves "exact", the expected risk, and "bound", (S, n, A, K), each where something is known of it."""
-=======
     """As "exact" the expected risk and as "bound", (S, n, A, K), each where something is known of it."""
->>>>>>> h-engines
     shape = (len(job.schedules), len(job.lrs), len(job.averagings), len(job.records))
     exact, bound, constants = np.full(shape, np.nan), np.full(shape, np.nan), job.problem.constants
     for s, schedule in enumerate(job.schedules):

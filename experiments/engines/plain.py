@@ -99,15 +99,11 @@ def train(job: Job[Network], schedule: int, lr: int, averaging: int, run: int) -
         nesterov=isinstance(method, TorchMomentum) and method.nesterov,
         weight_decay=network.weight_decay,
     )
-<<<<<<< HEAD
-    steps, mixing = job.multipliers[schedule], job.mixings[averaging][schedule]
+    steps = job.multipliers[schedule]
     scheduler = LambdaLR(
-        optimizer, lambda t: float(steps[min(t, len(steps) - 1)])
-    )  # asks after the last, too
-=======
-    scheduler = dialect_torch.scheduler(optimizer, job.schedules[schedule], job.horizon)
-    mixing = job.averagings[averaging](job.multipliers[schedule])
->>>>>>> h-engines
+        optimizer, lambda t: float(steps[min(t, job.horizon - 1)])
+    )  # asked after the last, too
+    mixing = job.averagings[averaging](steps)
     average = AveragedModel(module, avg_fn=lambda old, new, count: old + mixing[int(count) - 1] * (new - old))
     average.update_parameters(module)  # the first is a copy
     found: dict[str, list[float]] = {}
