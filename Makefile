@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# An editable install warns that it is one.
+INSTALL := PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet
 QUICK := -m "not slow and not study and not conformance"
 
 .PHONY: demo test test-quick test-studies conformance lint bench figures gallery docs clean
@@ -47,13 +49,13 @@ docs: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "ratelab needs Python 3.11 or later; none found. Name one: make PYTHON=/path/to/python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(INSTALL) --upgrade pip
+	$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 $(VENV)/.ready-peers: $(READY)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,peers]'
-	$(BIN)/python -m pip install --quiet --no-deps 'timm>=1.0.15' # of timm only its schedulers, not torchvision
+	$(INSTALL) -c constraints.txt -e '.[dev,peers]'
+	$(INSTALL) --no-deps 'timm>=1.0.15' # of timm only its schedulers, not torchvision
 	@touch $@
 
 clean:
