@@ -1,1 +1,1 @@
-"""Compiled inner loops of the engines that train networks."""
+"""Compiled inner loops of the engines."""
