@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ratelab.experiments import estimates, evidence
+from ratelab.experiments.judging import estimates, evidence
 from ratelab.experiments.methods import TorchMomentum
 from ratelab.experiments.spec import (
     AXES,

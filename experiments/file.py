@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ratelab.experiments.faults import claim_faults, faults_of_values
 from ratelab.experiments.imports import fill_catalogue, import_file
+from ratelab.experiments.judging.verdict import Relation, Status
 from ratelab.experiments.spec import (
     AXES,
     MAX_HORIZON,
@@ -33,7 +34,6 @@ from ratelab.experiments.spec import (
     brief,
 )
 from ratelab.experiments.units import LrUnit
-from ratelab.experiments.verdict import Relation, Status
 from ratelab.theory.arrays import InputError
 from ratelab.theory.feedback import Feedback
 from ratelab.theory.notation import expand, parse, schedule_kind

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ratelab.experiments.judging.verdict import Relation, Status
 from ratelab.experiments.units import LrUnit
-from ratelab.experiments.verdict import Relation, Status
 from ratelab.problems.problem import Losses, Objective
 from ratelab.theory import averaging as _averaging
 from ratelab.theory.arrays import record_times
@@ -20,9 +20,9 @@ from ratelab.theory.rates import Rate
 from ratelab.theory.schedules import Schedule, facts
 
 if TYPE_CHECKING:
-    from ratelab.experiments.estimates import Estimate
+    from ratelab.experiments.judging.estimates import Estimate
+    from ratelab.experiments.judging.outcome import Row
     from ratelab.experiments.methods import Method
-    from ratelab.experiments.outcome import Row
 
 __all__ = ["Claim", "Decay", "FractionWorse", "Level", "Ratio", "Selector", "Spec", "Target"]
 

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import jump
 from ratelab.experiments.engines.job import Job
-from ratelab.experiments.evidence import window
+from ratelab.experiments.judging.crosscheck import cross_check
+from ratelab.experiments.judging.evidence import window
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet

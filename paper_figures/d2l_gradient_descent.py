@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.judging.evidence import slope_weights
 from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim

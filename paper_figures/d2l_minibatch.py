@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.estimates import Estimate, fraction_estimate
+from ratelab.experiments.judging.estimates import Estimate, fraction_estimate
 from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, mean, paired

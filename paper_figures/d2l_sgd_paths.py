@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from ratelab.experiments.estimates import fraction_estimate
+from ratelab.experiments.judging.estimates import fraction_estimate
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.evidence import window
-from ratelab.experiments.regime import SETTLED
+from ratelab.experiments.judging.evidence import window
+from ratelab.experiments.judging.regime import SETTLED
 from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, exponent

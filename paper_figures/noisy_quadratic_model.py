@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import exp1
 
-from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.judging.evidence import slope_weights
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim

@@ -28,8 +28,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.evidence import slope_weights
-from ratelab.experiments.regime import UNTRUNCATED
+from ratelab.experiments.judging.evidence import slope_weights
+from ratelab.experiments.judging.regime import UNTRUNCATED
 from ratelab.experiments.spec import Claim, Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim, exponent

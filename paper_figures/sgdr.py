@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratelab.experiments.evidence import slope_weights
+from ratelab.experiments.judging.evidence import slope_weights
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.claims import claim
 from ratelab.paper_figures.house.exact import last_risk

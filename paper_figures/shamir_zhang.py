@@ -28,8 +28,8 @@ from matplotlib.patches import Patch
 
 from ratelab.experiments.engines import train
 from ratelab.experiments.engines.job import Job
-from ratelab.experiments.estimates import Estimate, mean_estimate
-from ratelab.experiments.evidence import NoFit, fit_trajectories
+from ratelab.experiments.judging.estimates import Estimate, mean_estimate
+from ratelab.experiments.judging.evidence import NoFit, fit_trajectories
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house.about import About, Report, quiet

@@ -32,7 +32,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ratelab.experiments.estimates import MIN_SEEDS, ratio_estimate
+from ratelab.experiments.judging.estimates import MIN_SEEDS, ratio_estimate
 from ratelab.experiments.spec import Measure
 from ratelab.experiments.store import Results
 from ratelab.paper_figures.house.about import About, Report, quiet

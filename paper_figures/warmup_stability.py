@@ -27,9 +27,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ratelab.experiments.crosscheck import cross_check
 from ratelab.experiments.engines import step
 from ratelab.experiments.engines.job import Job
+from ratelab.experiments.judging.crosscheck import cross_check
 from ratelab.experiments.methods import SGD
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet

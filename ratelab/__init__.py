@@ -14,7 +14,14 @@ else:
     def _door():
         from ratelab.theory import names  # NumPy takes a moment, which `ratelab --help` need not
 
-        rooms = ("theory", "problems", "experiments", "experiments.dialects", "paper_figures.house")
+        rooms = (
+            "theory",
+            "problems",
+            "experiments",
+            "experiments.dialects",
+            "experiments.judging",
+            "paper_figures.house",
+        )
         return names.lazily(__name__, *(f"{__name__}.{room}" for room in rooms))
 
     def __getattr__(name):

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from ratelab.experiments.judging.verdict import Relation
 from ratelab.experiments.spec import Claim, Decay, FractionWorse, Level, Ratio, Selector, Target
-from ratelab.experiments.verdict import Relation
 from ratelab.theory.rates import Rate
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ratelab.commands.report import report
-from ratelab.experiments import claims, execute
+from ratelab.experiments import execute
 from ratelab.experiments.file import load
+from ratelab.experiments.judging import claims
 from ratelab.experiments.store import Results, Store
 from ratelab.paper_figures.house import architecture_page, schedules_page
 from ratelab.theory.notation import catalogue

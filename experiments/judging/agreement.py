@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ratelab.experiments import estimates
-from ratelab.experiments.crosscheck import cross_check
+from ratelab.experiments.judging import estimates
+from ratelab.experiments.judging.crosscheck import cross_check
 from ratelab.experiments.spec import Spec, open_part
 from ratelab.experiments.store import Curve, Results
 from ratelab.experiments.units import unit_of_lr

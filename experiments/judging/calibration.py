@@ -21,10 +21,10 @@ import numpy as np
 from numpy.random import Generator
 from scipy import stats
 
-from ratelab.experiments import evidence, regime
 from ratelab.experiments.engines import jump
 from ratelab.experiments.engines.job import Job
-from ratelab.experiments.estimates import (
+from ratelab.experiments.judging import evidence, regime
+from ratelab.experiments.judging.estimates import (
     MIN_SEEDS,
     Estimate,
     judge_value,
@@ -32,11 +32,11 @@ from ratelab.experiments.estimates import (
     ratio_estimate,
     risk_floor,
 )
-from ratelab.experiments.evidence import Fit, NoFit
+from ratelab.experiments.judging.evidence import Fit, NoFit
+from ratelab.experiments.judging.paths import Path
+from ratelab.experiments.judging.verdict import Relation, Status
 from ratelab.experiments.methods import SGD, HeavyBall, Method
-from ratelab.experiments.paths import Path
 from ratelab.experiments.spec import Selector, Spec
-from ratelab.experiments.verdict import Relation, Status
 from ratelab.problems.noise import Gaussian
 from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.spectra import LogUniform

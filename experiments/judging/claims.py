@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratelab.experiments import estimates, evidence, regime
-from ratelab.experiments.agreement import check_engines
-from ratelab.experiments.estimates import Estimate
-from ratelab.experiments.evidence import Fit, NoFit
 from ratelab.experiments.faults import is_exact, minimum_runs
-from ratelab.experiments.outcome import Outcome, Row
-from ratelab.experiments.paths import Path
-from ratelab.experiments.readings import Kept, Reading, final, points
+from ratelab.experiments.judging import estimates, evidence, regime
+from ratelab.experiments.judging.agreement import check_engines
+from ratelab.experiments.judging.estimates import Estimate
+from ratelab.experiments.judging.evidence import Fit, NoFit
+from ratelab.experiments.judging.outcome import Outcome, Row
+from ratelab.experiments.judging.paths import Path
+from ratelab.experiments.judging.readings import Kept, Reading, final, points
+from ratelab.experiments.judging.verdict import Verdict
 from ratelab.experiments.spec import (
     Claim,
     Decay,
@@ -31,7 +32,6 @@ from ratelab.experiments.spec import (
     select,
 )
 from ratelab.experiments.store import Results
-from ratelab.experiments.verdict import Verdict
 from ratelab.theory.arrays import InputError
 from ratelab.theory.moments import has_noise
 

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ratelab.experiments.evidence import aligned
+from ratelab.experiments.judging.evidence import aligned
 from ratelab.theory.arrays import Array, InputError
 
 ALARM = 1e-3

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ratelab.experiments.verdict import Relation, Status, Verdict, decide, label, order, tail
+from ratelab.experiments.judging.verdict import Relation, Status, Verdict, decide, label, order, tail
 from ratelab.theory.arrays import Array, InputError
 
 MIN_RUNS = 64  # below, an interval covers less than it says

@@ -14,8 +14,8 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ratelab.experiments.estimates import MIN_RUNS, mean_of_runs, standard_error
-from ratelab.experiments.verdict import Relation, Status, Verdict, decide, label, order, quantile
+from ratelab.experiments.judging.estimates import MIN_RUNS, mean_of_runs, standard_error
+from ratelab.experiments.judging.verdict import Relation, Status, Verdict, decide, label, order, quantile
 from ratelab.theory.arrays import Array, InputError, finite
 from ratelab.theory.rates import Rate
 

@@ -3,11 +3,11 @@ it."""
 
 from dataclasses import dataclass
 
-from ratelab.experiments import verdict
-from ratelab.experiments.estimates import Estimate
-from ratelab.experiments.evidence import Fit
+from ratelab.experiments.judging import verdict
+from ratelab.experiments.judging.estimates import Estimate
+from ratelab.experiments.judging.evidence import Fit
+from ratelab.experiments.judging.verdict import Status, Verdict
 from ratelab.experiments.spec import AXES, Claim, FractionWorse, Level, Ratio, Selector
-from ratelab.experiments.verdict import Status, Verdict
 
 __all__ = ["Outcome"]
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import xarray as xr
 
-from ratelab.experiments import estimates, evidence
 from ratelab.experiments.faults import is_exact, tuned_faults
-from ratelab.experiments.paths import OCTAVES, Path, tune
+from ratelab.experiments.judging import estimates, evidence
+from ratelab.experiments.judging.paths import OCTAVES, Path, tune
 from ratelab.experiments.spec import FractionWorse, Number, Quantity, Selector, Spec
 from ratelab.experiments.store import Curve
 from ratelab.problems.networks import rows_of

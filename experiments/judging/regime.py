@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ratelab.experiments.evidence import MAX_MARGIN, WINDOW, slope_weights
-from ratelab.experiments.paths import Path
+from ratelab.experiments.judging.evidence import MAX_MARGIN, WINDOW, slope_weights
+from ratelab.experiments.judging.paths import Path
+from ratelab.experiments.judging.verdict import order
 from ratelab.experiments.spec import MAX_HORIZON, open_part
-from ratelab.experiments.verdict import order
 from ratelab.problems.problem import Objective
 from ratelab.problems.spectra import PowerLaw
 from ratelab.theory.arrays import Array, InputError, suffix_sum

@@ -9,8 +9,8 @@ from scipy import stats
 from ratelab.theory.arrays import InputError
 
 if TYPE_CHECKING:
-    from ratelab.experiments.estimates import Estimate
-    from ratelab.experiments.evidence import Fit
+    from ratelab.experiments.judging.estimates import Estimate
+    from ratelab.experiments.judging.evidence import Fit
 
 Relation: TypeAlias = Literal["at_most", "at_least", "equals"]
 Status: TypeAlias = Literal["supported", "refuted", "undecided"]

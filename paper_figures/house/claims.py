@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 from numpy.typing import ArrayLike
 
-from ratelab.experiments import estimates, evidence
-from ratelab.experiments.evidence import NoFit
+from ratelab.experiments.judging import estimates, evidence
+from ratelab.experiments.judging.evidence import NoFit
+from ratelab.experiments.judging.verdict import Relation, Status
 from ratelab.experiments.spec import Claim, Measure, Target
-from ratelab.experiments.verdict import Relation, Status
 from ratelab.paper_figures.house.table import Table
 from ratelab.theory.arrays import Array, InputError
 

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from matplotlib.image import imread
 
-from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.judging.outcome import Outcome
 from ratelab.paper_figures.house import make, venues
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.make import Style

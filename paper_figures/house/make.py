@@ -16,8 +16,8 @@ from typing import Any, Protocol, cast
 
 from matplotlib.figure import Figure
 
-from ratelab.experiments.claims import outcome
-from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.judging.claims import outcome
+from ratelab.experiments.judging.outcome import Outcome
 from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house import script, venues
 from ratelab.paper_figures.house.about import About, Report, quiet

@@ -14,9 +14,9 @@ import numpy as np
 import xarray as xr
 
 from ratelab.experiments import execute
-from ratelab.experiments.claims import outcome
 from ratelab.experiments.file import load
-from ratelab.experiments.outcome import Row
+from ratelab.experiments.judging.claims import outcome
+from ratelab.experiments.judging.outcome import Row
 from ratelab.experiments.spec import Claim, Spec
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house.about import Report, quiet

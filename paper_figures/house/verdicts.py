@@ -19,8 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ratelab.experiments.evidence import WINDOW, Fit, slope_weights, window
-from ratelab.experiments.outcome import Outcome, Row
+from ratelab.experiments.judging.evidence import WINDOW, Fit, slope_weights, window
+from ratelab.experiments.judging.outcome import Outcome, Row
 from ratelab.experiments.spec import Claim, Decay, Spec, Target
 from ratelab.paper_figures.house.make import Drawing, Style, write
 from ratelab.paper_figures.house.style import (

@@ -60,7 +60,7 @@ def calibrate(
     Exit code 1: a family misses what is aimed at. What the numbers mean: docs/verdicts.md.
     Example: [bold]ratelab calibrate --cases 50[/bold]
     """
-    from ratelab.experiments import calibration
+    from ratelab.experiments.judging import calibration
     from ratelab.theory.arrays import InputError
 
     if cases < 1:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import typer
 
-from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.judging.outcome import Outcome
 from ratelab.paper_figures.house import make
 from ratelab.paper_figures.house.about import Report
 from ratelab.terminal import progress

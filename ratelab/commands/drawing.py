@@ -189,7 +189,7 @@ def is_run(name: str) -> bool:
 
 def draw_results(store: "Store", spec: "Spec", out: Path | None, style: "Style") -> None:
     """Write the figures of one's own results, and one for each verdict on a rate."""
-    from ratelab.experiments import claims
+    from ratelab.experiments.judging import claims
     from ratelab.experiments.spec import Decay
     from ratelab.experiments.store import Results
     from ratelab.paper_figures.house import results as plots, verdicts

@@ -22,7 +22,7 @@ def verdict(
     """
     from ratelab.commands.opened import opened, require_complete, use_data
     from ratelab.commands.report import report
-    from ratelab.experiments import claims
+    from ratelab.experiments.judging import claims
     from ratelab.experiments.store import Results
     from ratelab.theory.arrays import InputError
 

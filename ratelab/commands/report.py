@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ratelab.experiments.outcome import Outcome, Row
+from ratelab.experiments.judging.outcome import Outcome, Row
 from ratelab.experiments.spec import AXES, Spec
 from ratelab.experiments.store import Store
 from ratelab.terminal import markdown_table, print_table

@@ -10,10 +10,10 @@ import torch
 
 from ratelab.experiments import execute
 from ratelab.experiments.cells import cells
-from ratelab.experiments.claims import judge
 from ratelab.experiments.engines import plain, step
 from ratelab.experiments.engines.job import Job, Loops
 from ratelab.experiments.file import load
+from ratelab.experiments.judging.claims import judge
 from ratelab.experiments.methods import SGD, HeavyBall, Method
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.problems.philox import stream_key

@@ -14,14 +14,15 @@ import xarray as xr
 from claiming import changed, decays, fraction, level, ratio
 from torch.utils.flop_counter import FlopCounterMode
 
-from ratelab.experiments import claims, cost, estimates
+from ratelab.experiments import cost
 from ratelab.experiments.cells import Cell, cells
-from ratelab.experiments.estimates import Estimate
-from ratelab.experiments.evidence import Fit
 from ratelab.experiments.faults import claim_faults
 from ratelab.experiments.file import load
+from ratelab.experiments.judging import claims, estimates
+from ratelab.experiments.judging.estimates import Estimate
+from ratelab.experiments.judging.evidence import Fit
+from ratelab.experiments.judging.outcome import Outcome
 from ratelab.experiments.methods import SGD, TorchMomentum
-from ratelab.experiments.outcome import Outcome
 from ratelab.experiments.spec import Claim, FractionWorse, Selector, Spec, Target, resolved
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.paper_figures.house import curves, results as plots, venues

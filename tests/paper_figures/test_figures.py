@@ -27,7 +27,7 @@ from matplotlib.text import Text
 from scipy import stats
 from strategies import values
 
-from ratelab.experiments.claims import outcome
+from ratelab.experiments.judging.claims import outcome
 from ratelab.paper_figures.house import make, script, style, venues
 from ratelab.paper_figures.house.about import Group, Topic
 from ratelab.paper_figures.house.claims import claim

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ratelab.experiments.claims import judge, outcome
 from ratelab.experiments.file import load
+from ratelab.experiments.judging.claims import judge, outcome
 from ratelab.experiments.store import Results
 from ratelab.paper_figures.house import studies, venues
 from ratelab.paper_figures.house.table import read_table, table_of

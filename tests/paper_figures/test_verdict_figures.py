@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ratelab.experiments import claims, execute
-from ratelab.experiments.evidence import Fit
+from ratelab.experiments import execute
 from ratelab.experiments.file import load
-from ratelab.experiments.outcome import Outcome, Row
+from ratelab.experiments.judging import claims
+from ratelab.experiments.judging.evidence import Fit
+from ratelab.experiments.judging.outcome import Outcome, Row
 from ratelab.experiments.spec import Claim, Decay, Spec
 from ratelab.experiments.store import Results, Store
 from ratelab.paper_figures.house import venues, verdicts

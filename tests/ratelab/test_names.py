@@ -13,7 +13,14 @@ from cases import ROOT
 import ratelab
 from ratelab.theory import names
 
-PACKAGES = ("theory", "problems", "experiments", "experiments.dialects", "paper_figures.house")
+INSIDE = ("dialects", "judging")
+PACKAGES = (
+    "theory",
+    "problems",
+    "experiments",
+    *(f"experiments.{part}" for part in INSIDE),
+    "paper_figures.house",
+)
 
 
 def starred(package: str) -> set[str]:
@@ -48,7 +55,8 @@ def test_star_imports_all_of_them() -> None:
     "package", ["ratelab.theory", "ratelab.problems", "ratelab.experiments", "ratelab.paper_figures.house"]
 )
 def test_type_checkers_see_the_same_names(package: str) -> None:
-    inside = [package, f"{package}.dialects"] if package == "ratelab.experiments" else [package]
+    parts = INSIDE if package == "ratelab.experiments" else ()
+    inside = [package, *(f"{package}.{part}" for part in parts)]
     assert starred(package) == {module for each in inside for module in names.public(each).values()}
 
 

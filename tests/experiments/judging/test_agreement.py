@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ratelab.experiments import agreement, claims, crosscheck, execute
+from ratelab.experiments import execute
 from ratelab.experiments.file import load
-from ratelab.experiments.outcome import Outcome
+from ratelab.experiments.judging import agreement, claims, crosscheck
+from ratelab.experiments.judging.outcome import Outcome
 from ratelab.experiments.store import Results, Store
 from ratelab.theory.arrays import Array
 

@@ -7,8 +7,8 @@ and of those here the nearest is half of it away in the whole table.
 import pytest
 from cases import ROOT
 
-from ratelab.experiments import calibration
-from ratelab.experiments.calibration import FAMILIES, Family, Tally, missed, tally
+from ratelab.experiments.judging import calibration
+from ratelab.experiments.judging.calibration import FAMILIES, Family, Tally, missed, tally
 
 SLOW = ("quadratics", "quadratics, settled", "quadratics, runs")
 

@@ -9,15 +9,15 @@ import pytest
 import xarray as xr
 from claiming import changed, decays, fraction, level, ratio, selected
 
-from ratelab.experiments import estimates, evidence
-from ratelab.experiments.agreement import EngineError, check_engines
-from ratelab.experiments.claims import exit_code, judge
-from ratelab.experiments.estimates import Estimate
-from ratelab.experiments.evidence import Fit, NoFit
 from ratelab.experiments.execute import run
 from ratelab.experiments.faults import claim_faults
+from ratelab.experiments.judging import estimates, evidence
+from ratelab.experiments.judging.agreement import EngineError, check_engines
+from ratelab.experiments.judging.claims import exit_code, judge
+from ratelab.experiments.judging.estimates import Estimate
+from ratelab.experiments.judging.evidence import Fit, NoFit
+from ratelab.experiments.judging.outcome import Outcome
 from ratelab.experiments.methods import SGD, HeavyBall
-from ratelab.experiments.outcome import Outcome
 from ratelab.experiments.spec import Claim, Selector, Spec
 from ratelab.experiments.store import Curve, Results, Store
 from ratelab.problems.noise import Gaussian

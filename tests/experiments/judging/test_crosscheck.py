@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from synthetic import sgd
 
-from ratelab.experiments.crosscheck import cross_check
+from ratelab.experiments.judging.crosscheck import cross_check
 from ratelab.theory.arrays import Array, InputError
 
 

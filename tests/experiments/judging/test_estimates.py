@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from ratelab.experiments.estimates import (
+from ratelab.experiments.judging.estimates import (
     MIN_SEEDS,
     Estimate,
     exact_estimate,
@@ -19,7 +19,7 @@ from ratelab.experiments.estimates import (
     mean_estimate,
     ratio_estimate,
 )
-from ratelab.experiments.verdict import Relation, Status
+from ratelab.experiments.judging.verdict import Relation, Status
 from ratelab.theory.arrays import Array, InputError
 
 

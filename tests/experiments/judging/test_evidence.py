@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from ratelab.experiments.estimates import check_runs, risk_floor
-from ratelab.experiments.evidence import (
+from ratelab.experiments.judging.estimates import check_runs, risk_floor
+from ratelab.experiments.judging.evidence import (
     MIN_HORIZONS,
     MIN_RECORDS,
     Fit,
@@ -27,7 +27,7 @@ from ratelab.experiments.evidence import (
     slope_weights,
     window,
 )
-from ratelab.experiments.verdict import Relation, Status, combine
+from ratelab.experiments.judging.verdict import Relation, Status, combine
 from ratelab.theory.arrays import Array, InputError, record_times
 from ratelab.theory.rates import Rate
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from claiming import decays, level
 
-from ratelab.experiments import claims, regime
 from ratelab.experiments.execute import run
 from ratelab.experiments.faults import claim_faults
+from ratelab.experiments.judging import claims, regime
+from ratelab.experiments.judging.paths import Path
+from ratelab.experiments.judging.verdict import Verdict
 from ratelab.experiments.methods import SGD, HeavyBall, Method
-from ratelab.experiments.paths import Path
 from ratelab.experiments.spec import Claim, Selector, Spec
 from ratelab.experiments.store import Results, Store
 from ratelab.experiments.units import LrUnit
-from ratelab.experiments.verdict import Verdict
 from ratelab.problems.noise import Gaussian, NoNoise
 from ratelab.problems.problem import Problem
 from ratelab.problems.quadratic import Quadratic

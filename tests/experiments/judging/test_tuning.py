@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from ratelab.experiments.judging.paths import TUNED, Path, tune
 from ratelab.experiments.methods import SGD, HeavyBall, Method
-from ratelab.experiments.paths import TUNED, Path, tune
 from ratelab.experiments.spec import Selector, Spec
 from ratelab.experiments.units import LrUnit
 from ratelab.problems.noise import Gaussian, NoNoise
