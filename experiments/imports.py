@@ -30,5 +30,7 @@ def import_file(path: Path) -> str:
 
 def fill_catalogue() -> None:
     """Import the modules that define problems, spectra, noises, data and methods."""
+    for first in ("quadratic", "regression"):  # `ratelab list` begins with them
+        importlib.import_module(f"ratelab.problems.{first}")
     names.load("ratelab.problems")
     importlib.import_module("ratelab.experiments.methods")
