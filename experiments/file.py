@@ -220,6 +220,8 @@ def _faults_of_overrides(raw: Mapping[str, Any], replaced: object) -> Iterator[s
     for number, claim in enumerate(_claims(raw), 1):
         if "full" not in claim:
             continue
+        if "full" in _override(claim):
+            yield f"claims[{number}].full.full means nothing; remove it"
         if not isinstance(replaced, dict):
             yield f"claims[{number}].full is for --full; add a table [full], or remove it"
         elif "claims" in replaced:

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ratelab.experiments.judging.verdict import Relation, Status
+from ratelab.experiments.methods import SGD, Method
 from ratelab.experiments.units import LrUnit
 from ratelab.problems.problem import Losses, Objective
 from ratelab.theory import averaging as _averaging
 from ratelab.theory.arrays import record_times
-from ratelab.theory.averaging import Averaging
+from ratelab.theory.averaging import Averaging, Last
 from ratelab.theory.feedback import Feedback
 from ratelab.theory.rates import Rate
 from ratelab.theory.schedules import Schedule, facts
@@ -22,7 +23,6 @@ from ratelab.theory.schedules import Schedule, facts
 if TYPE_CHECKING:
     from ratelab.experiments.judging.estimates import Estimate
     from ratelab.experiments.judging.outcome import Row
-    from ratelab.experiments.methods import Method
 
 __all__ = ["Claim", "Decay", "FractionWorse", "Level", "Ratio", "Selector", "Spec", "Target"]
 
@@ -147,7 +147,8 @@ class Claim:
     """A sentence that a run, or a figure's table, can support or refute: `measured` is as `target` has it.
 
     source: who says so, and where. expect: "refuted" where the sentence is wrong, "undecided" where it can't
-    be told; finding: what is true instead, or why. full: the claim at full size, where it is another one.
+    be told; finding: what is true instead, or why. full: of a figure's claim, the one at full size, where
+    that is another (a file's full form is a `Spec` of its own).
     """
 
     sentence: str
@@ -175,8 +176,8 @@ class Spec:
     horizons: tuple[int, ...]
     runs: int
     title: str = ""
-    methods: "tuple[Method, ...]" = ()
-    averagings: tuple[Averaging, ...] = ()
+    methods: tuple[Method, ...] = (SGD(),)
+    averagings: tuple[Averaging, ...] = (Last(),)
     seed: int = 0
     records: int = 100
     record_every: int | None = None

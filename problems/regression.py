@@ -84,7 +84,7 @@ Name: TypeAlias = Literal["diabetes", "airfoil", "line", "line_population"]
 
 @value("data")
 class Rows:
-    """Rows of the table `name` of `data.datasets`: the `first` ones, or all of them (None).
+    """The `first` rows of a table (None: all of them), standardised or as they are.
 
     `standardised`: columns and targets have mean 0 and variance 1 over all rows of the table, those that are
     left out too.
@@ -221,6 +221,7 @@ def _seen(rows: Rows) -> _Seen:
     design = np.column_stack([columns, np.ones(len(targets))])
     minimiser = np.asarray(np.linalg.lstsq(design, targets)[0], dtype=np.float64)
     eigenvalues, basis = np.linalg.eigh(design.T @ design / len(targets))
+    eigenvalues = np.maximum(eigenvalues, 0.0)  # rounding, where there are fewer rows than columns
     return _Seen(eigenvalues, basis, minimiser, design @ basis, targets - design @ minimiser)
 
 

@@ -1,6 +1,6 @@
 """Our schedules in torch's own words: the class of torch.optim.lr_scheduler that looks like a schedule.
 
-It only looks like it: whether the rates agree, `dialect_torch.write` finds out before it believes the line.
+It only looks like it: whether the rates agree, `torch.write` finds out before it believes the line.
 """
 
 import math

@@ -180,7 +180,7 @@ def _mlp(settings: dict[str, Any], horizon: int | None, samples: int | None) -> 
             if samples is None or every is None:
                 raise DialectError(
                     "an MLP's invscaling counts samples, at the end of each epoch: give their number, "
-                    "dialect_sklearn.read(..., samples=n), or a fitted estimator"
+                    "ratelab.experiments.dialects.sklearn.read(..., samples=n), or a fitted estimator"
                 )
             held = InversePower(power, timescale=1 / samples)
             rule = Held(held, every) if every > 1 else held

@@ -201,7 +201,7 @@ def scheduler(
     if not isinstance(schedule, Schedule):
         raise DialectError(
             f"{schedule!r} is not a schedule: timm's schedulers are functions of a count. "
-            "A closed-loop rule is driven by dialect_torch.scheduler"
+            "A closed-loop rule is driven by dialects.torch.scheduler"
         )
     if horizon < 1:
         raise InputError(f"horizon is {horizon}; a scheduler drives at least 1 update")
@@ -617,7 +617,7 @@ def _created_wsd(a: Arguments, unit: int) -> dict[str, Any]:
 
 def _unsayable(schedule: Schedule | Feedback, reason: str) -> DialectError:
     return DialectError(
-        f"timm cannot say {schedule!r}: {reason}. dialect_timm.scheduler(optimizer, schedule, horizon) "
+        f"timm cannot say {schedule!r}: {reason}. dialects.timm.scheduler(optimizer, schedule, horizon) "
         "drives timm's loop with any schedule"
     )
 

@@ -138,7 +138,7 @@ def read(
     if any(one != each[0] for one in each):
         raise DialectError(
             f"the {len(each)} parameter groups have different rates; choose one with group=0 to "
-            f"{len(each) - 1}, or read all with dialect_torch.groups"
+            f"{len(each) - 1}, or read all with ratelab.experiments.dialects.torch.groups"
         )
     return each[0]
 
@@ -156,7 +156,7 @@ def write(training: Training) -> str:
 
     torch's own class is written when reading it back gives the same rates (to 1e-12) over the horizon, or
     for an anytime schedule without a horizon, over 1000 updates. Otherwise the line makes a scheduler of
-    `dialect_torch.scheduler`, and needs the horizon. The optimizer's lr stands in a comment.
+    `scheduler`, and needs the horizon. The optimizer's lr stands in a comment.
     """
     comment = f"  # the optimizer's lr is {training.lr!r}"
     own = _idiom(training)

@@ -51,21 +51,26 @@ class Outcome:
         return self.status == self.claim.expect
 
     @property
-    def estimate(self) -> Estimate:
-        """The number of the row that is furthest from the target, on the side where it may not be."""
-        target = self.claim.target
+    def evidence(self) -> Fit | Estimate | None:
+        """That of the row that is furthest from the target, on the side where it may not be."""
         found = [row.verdict.evidence for row in self.rows]
+        numbers = [e for e in found if isinstance(e, Estimate)]
+        if not numbers:
+            return next((e for e in found if e is not None), None)
+        target = self.claim.target
         away = {
             "at_most": lambda e: e.value,
             "at_least": lambda e: -e.value,
             "equals": lambda e: abs(e.value - target.number),
         }[target.relation]
-        return max((e for e in found if isinstance(e, Estimate)), key=away)
+        return max(numbers, key=away)
 
     @property
     def measured(self) -> str:
         """That number, with its interval where it is a statistical one."""
-        e = self.estimate
+        e = self.evidence
+        if not isinstance(e, Estimate):
+            return "nothing" if e is None else f"exponent {e}"
         return self.claim.target.written(e.value) if e.exact else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
     @property

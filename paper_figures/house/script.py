@@ -1,8 +1,8 @@
 """The script beside a figure's CSV: it draws the figure again with matplotlib alone.
 
 It is the drawing code itself, to be edited. Starting from a module's `draw`, every name that it needs is
-copied, with what that needs in turn, out of the module, `_style` and `_table`; of other modules only
-matplotlib, NumPy and the standard library may be named. So a picture and its script can't differ, and a
+copied, with what that needs in turn, out of the module, `house.style` and `house.table`; of other modules
+only matplotlib, NumPy and the standard library may be named. So a picture and its script can't differ, and a
 figure needs no second drawing.
 """
 
@@ -179,5 +179,5 @@ def _collect(
         elif not spoken:
             raise InputError(
                 f"{file.path.name}: draw needs {name} of {source}; a figure is drawn from its table with "
-                "matplotlib, NumPy and names imported from _style and _table: put the value into the table"
+                "matplotlib, NumPy and names of house.style and house.table: put the value into the table"
             )

@@ -137,6 +137,7 @@ def test_a_claim_is_another_one_at_full_size(tmp_path: Path) -> None:
             ("value = 0.25", "value = 1.25"),
             "full.claims[1].value = 1.25: a fraction of the runs lies in [0, 1]",
         ),
+        (("value = 0.25", "full = {value = 0.25}"), "claims[1].full.full means nothing; remove it"),
         (("[full]\nruns = 16", ""), "claims[1].full is for --full; add a table [full], or remove it"),
         (
             ("runs = 16", "runs = 16\n[[full.claims]]\nsentence = 'x'\nrate = '1/t'"),

@@ -1,5 +1,6 @@
 """The experiment file: what it means, what is refused and how, and which cells it makes."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -190,6 +191,14 @@ def test_a_new_engine_version_makes_new_keys(tmp_path: Path, monkeypatch: pytest
     before = cell.key
     monkeypatch.setattr(cells_module, "ENGINE_VERSION", -1)
     assert cell.key != before
+
+
+def test_what_python_leaves_out_is_what_a_file_leaves_out(tmp_path: Path) -> None:
+    in_brief = FILE.partition("[[claims]]")[0].replace('averagings = ["Last()", "Uniform()"]', "")
+    spec = loaded(tmp_path, in_brief)
+    assert "averagings" not in in_brief
+    made = Spec(spec.problems, spec.schedules, spec.lr, spec.lr_unit, spec.horizons, spec.runs)
+    assert replace(made, labels=spec.labels) == spec
 
 
 def test_changes_are_named_with_old_and_new(tmp_path: Path) -> None:

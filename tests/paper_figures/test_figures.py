@@ -158,11 +158,11 @@ def test_every_claim_would_fail_on_wrong_data(name: str, computed: Computed) -> 
     data = computed(name)
     wrong = list(_wrong(data))
     for said in make.picture(name).CLAIMS:
-        before, moved = outcome(said, data).estimate.value, []
+        before, moved = outcome(said, data).evidence.value, []
         for other in wrong:
             try:
                 found = outcome(said, other)
-                value = found.estimate.value
+                value = found.evidence.value
             except UNREADABLE:
                 continue
             tolerance = said.target.tolerance

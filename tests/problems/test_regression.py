@@ -265,3 +265,10 @@ def test_bad_input() -> None:
         TableLeastSquares("lime")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="batch"):
         StreamingLeastSquares(Given((1.0,)), batch=0)
+
+
+@pytest.mark.parametrize("first", [1, 5, 9, 442])
+def test_fewer_rows_than_columns_are_flat_in_some_directions(first: int) -> None:
+    problem = TableLeastSquares(Rows("diabetes", first=first))
+    assert problem.constants.mu >= 0
+    assert (problem.constants.mu < 1e-12) == (first < problem.dim)

@@ -258,6 +258,20 @@ def test_ratios_and_values_exactly(exact: Results) -> None:
     assert [outcome.status for outcome in found] == ["supported"] + ["refuted"] * 5
 
 
+def test_outcomes_are_told_in_a_line_whatever_was_measured(exact: Results) -> None:
+    select = Selector(schedule=C_SQRT_T, averaging=Last(), lr=0.5)
+    decay, value, gone = verdict(
+        exact,
+        rate("t^-1/2", C_SQRT_T, Last()),
+        level(select, 1.0, "at_most"),
+        rate("t^-1/2", CONSTANT, Last(), 5.0),
+    )
+    assert str(decay).startswith("holds: ")
+    assert "measured exponent 0.5" in str(decay)
+    assert str(value).endswith("predicted at most 1")
+    assert "measured nothing, predicted equals t^-1/2" in str(gone)
+
+
 def test_a_star_is_supported_by_all_and_refuted_by_any(exact: Results) -> None:
     (outcome,) = verdict(exact, rate("t^0", CONSTANT, Last(), "*"))
     assert [row.verdict.status for row in outcome.rows] == [
