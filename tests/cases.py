@@ -77,7 +77,7 @@ CLASSIFIERS: list[Network] = [
     LinearClassifier(A9A, loss="hinge", batch=19, weight_decay=0.02, initial_scale=0.5),
     MLP(Split("digits", rows=230, validation=30, test=60), widths=(13,), batch=17, weight_decay=0.01),
     MLP(Split("digits", rows=200, test=60), widths=(16, 9), batch=18, initial="glorot", replacement=True),
-    LeNet(Split("fashion_mnist", rows=190, validation=20, test=30), batch=40, weight_decay=0.001),
+    LeNet(Split("fashion_mnist", rows=74, validation=10, test=20), batch=15, weight_decay=0.001),
 ]
 """Twelve updates per epoch, five of LeNet; the last minibatch of an epoch is a short one."""
 PROBLEMS += (added for added in others("problem", [*PROBLEMS, *CLASSIFIERS]) if isinstance(added, Problem))

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the threads of small products wait longer than they work
+
 import numpy as np
 import pytest
 from hypothesis import settings

@@ -49,6 +49,6 @@ def compute(job: Job[Problem]) -> Curves:
         normals = philox.normals(job.key, job.runs, low, len(part) - 1, width * problem.dim)
         normals = normals.reshape(runs, len(part) - 1, width, problem.dim)
         at = jumping.State(x, averages)
-        jumping.jump(lam, scale, maps, normals, at, risk[..., low : low + chunk])
+        risk[..., low : low + chunk] = jumping.jump(lam, scale, maps, normals, at)
     shaped = once_infinite(risk).reshape(runs, *job.shape, averagings + 1, -1)
     return {"risk": shaped.take(where, axis=3)}

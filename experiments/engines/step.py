@@ -51,13 +51,13 @@ def _risk(job: Job[Problem], problem: Compiled, runs: range, mixings: Array) -> 
     risk = np.empty((*shape, mixings.shape[1] + 1, len(job.records)))
     places = {record: k for k, record in enumerate(job.records.tolist())}
     if 0 in places:
-        stepping.risks(lam, at, risk[..., 0])
+        risk[..., 0] = stepping.risks(lam, at)
     for first, last in blocks(problem, job.records):
         here, momentum = slice(first, last), job.method.momentum
         block = stepping.block(job.multipliers[:, here], job.lrs, momentum, mixings[..., here], kind)
         _advance(problem, problem.sample(job.key, runs, first, last - first), block, at)
         if last in places:
-            stepping.risks(lam, at, risk[..., places[last]])
+            risk[..., places[last]] = stepping.risks(lam, at)
     return risk
 
 

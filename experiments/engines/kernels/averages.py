@@ -15,7 +15,7 @@ def block_weights(mixing: Array) -> tuple[Array, Array]:
     """w_j = c_j Π_{i>j}(1 − c_i) (…, k) and keep = Π(1 − c_i) (…) of mixing weights c (…, k)."""
     rest = np.cumprod((1 - mixing)[..., ::-1], axis=-1, dtype=np.float64)[..., ::-1]
     after = np.concatenate([rest[..., 1:], np.ones_like(rest[..., :1])], axis=-1)
-    return mixing * after, rest[..., 0]
+    return mixing * after, rest[..., 0].copy()  # contiguous, as kernels are compiled for
 
 
 @njit(fastmath={"contract"})

@@ -100,10 +100,13 @@ def _jump(first: Any, last: Any, lam: Any, scale: Any, maps: Any, normals: Any, 
                         risk[r, p, a, k] = here[a]
 
 
-def jump(lam: Array, scale: Array, maps: IntervalMaps, normals: Any, at: State, risk: Array) -> None:
-    """All runs over K intervals, in place: the state moves on, and risk (R, P, A + 1, K) is filled in.
+def jump(lam: Array, scale: Array, maps: IntervalMaps, normals: Any, at: State) -> Array:
+    """All runs over K intervals: the state moves on, in place; returns the risk (R, P, A + 1, K).
 
     lam, scale (d,): eigenvalues, and standard deviations of the noise; normals (R, K, order + 1, d). The risk
     of the iterate stands after those of the averages.
     """
-    spread(_jump, -(-len(normals) // _RUNS), lam, scale, maps, normals, at, risk)
+    runs, pairs, averages = at.averages.shape[:3]
+    risk = np.empty((runs, pairs, averages + 1, normals.shape[1]))
+    spread(_jump, -(-runs // _RUNS), lam, scale, maps, normals, at, risk)
+    return risk

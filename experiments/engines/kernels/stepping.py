@@ -261,6 +261,9 @@ def _risks(first: Any, last: Any, lam: Any, at: Any, out: Any) -> None:
             out[r, p, averages] = _risk(lam, at.x[r, p])
 
 
-def risks(lam: Array, at: State, out: Array) -> None:
-    """½ Σ λ δ² of averages, then of iterates, into `out` (R, P, A + 1)."""
-    spread(_risks, len(at.x), lam, at, out)
+def risks(lam: Array, at: State) -> Array:
+    """½ Σ λ δ² of averages, then of iterates: (R, P, A + 1)."""
+    runs, pairs, averages = at.averages.shape[:3]
+    out = np.empty((runs, pairs, averages + 1))
+    spread(_risks, runs, lam, at, out)
+    return out

@@ -46,14 +46,6 @@ MODULE = "keras.optimizers.schedules"
 of_keras_itself = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Sampled values are kept here, not in the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RATELAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def peer() -> Any:
     """keras on torch, which is installed in any case."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():

@@ -3,7 +3,7 @@ float32 and in float64; what we write, executed; a real optimizer driven; and a 
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,6 @@ from ratelab.theory.schedules import (
 N = 60  # updates compared, well beyond the end of most of the schedules drawn
 FLOAT32 = 2e-6  # of the largest rate: optax computes in float32, whose rounding this is
 FLOAT64 = 1e-10
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Sampled values are kept here, not in the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RATELAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def peers() -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ import inspect
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,6 @@ from ratelab.theory.schedules import (
 TRACES = json.loads((ROOT / "tests" / "reference" / "schedule_traces.json").read_text())
 CLOSED, RECURSIVE = 1e-12, 1e-9
 LR = 0.3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RATELAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def optimizer(*lrs: float) -> Optimizer:

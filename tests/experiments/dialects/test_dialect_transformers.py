@@ -6,7 +6,6 @@ import inspect
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,11 +58,6 @@ def peer() -> Any:
     return pytest.importorskip(
         "transformers.optimization", reason="peers are not installed: make conformance", exc_type=ImportError
     )
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RATELAB_CACHE", str(tmp_path))
 
 
 @pytest.mark.parametrize("name", TRACES)
