@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the threads of small products w
 import numpy as np
 import pytest
 from hypothesis import settings
+from outsider import Outsider, outsider as one
 from shelling import Shell
 from synthetic import sgd
 
@@ -35,6 +36,12 @@ def thousand_trials() -> tuple[Array, Array, Array]:
     times = np.unique(np.rint(np.geomspace(20, 2000, 25)))
     risks, exact = sgd(1, 1000, 64, times, np.array([1.0, 0.5, 0.25]))
     return times, risks, exact
+
+
+@pytest.fixture(scope="session")
+def outsider() -> Iterator[Outsider]:
+    with one() as found:
+        yield found
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_the_supported_pythons_are_tried() -> None:
 def test_the_table_is_the_one_that_the_demo_prints(tmp_path: Path) -> None:
     """The whole of `make demo` but its figures, about half a minute."""
     loaded, store = load(DEMO), Store(tmp_path / "demo")
-    outcome = execute.run(loaded, DEMO.read_text(encoding="utf-8"), store, workers=2)
+    outcome = execute.run(loaded, DEMO.read_text(encoding="utf-8"), store)
     assert not outcome.failed
     judged = claims.judge(Results(loaded, store))
     assert claims.exit_code(judged) == 0

@@ -5,7 +5,8 @@ import ast
 import functools
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,21 @@ def python_files(*folders: str) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+@dataclass(frozen=True)
+class Source:
+    """What stands in a file: its docstring, what it imports, the dotted names."""
+
+    docstring: str | None
+    imports: frozenset[str]
+    attributes: frozenset[str]
+
+
 @functools.cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+def source(path: Path) -> Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    nodes = [*ast.walk(tree)]
+    found = frozenset(imports(nodes, package_of(path))), frozenset(attributes(nodes))
+    return Source(ast.get_docstring(tree), *found)
 
 
 def package_of(path: Path) -> str:
@@ -51,10 +64,10 @@ def package_of(path: Path) -> str:
     return ".".join(folders if folders[0] == "ratelab" else ("ratelab", *folders))
 
 
-def imports(tree: ast.AST, package: str) -> Iterator[str]:
+def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
     """Everything that a file of `package` imports, wherever in it, `a.b` for `from a import b`; and the
     modules that it names in a call of import_module or __import__."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -66,9 +79,9 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
             yield from [str(node.args[0].value)] if by_name else []
 
 
-def attributes(tree: ast.AST) -> Iterator[str]:
+def attributes(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Every dotted name in a file, with np written out."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             yield re.sub(r"^np\.", "numpy.", dotted(node))
 
@@ -101,8 +114,7 @@ def offenders(files: list[Path], wrong: Callable[[Path], set[str]]) -> str:
 
 def test_imports_point_one_way() -> None:
     def wrong(path: Path) -> set[str]:
-        package = package_of(path)
-        return {name for name in imports(tree(path), package) if forbidden(package, name)}
+        return {name for name in source(path).imports if forbidden(package_of(path), name)}
 
     found = offenders(python_files(*ROOMS, "ratelab"), wrong)
     assert not found, f"move the code that needs these up, or what it needs down:\n{found}"
@@ -110,7 +122,7 @@ def test_imports_point_one_way() -> None:
 
 def test_the_rooms_are_named_as_parts_of_the_package() -> None:
     def wrong(path: Path) -> set[str]:
-        return {name for name in imports(tree(path), "") if within(name, ROOMS)}
+        return {name for name in source(path).imports if within(name, ROOMS)}
 
     found = offenders(python_files(*OUTSIDE), wrong)
     assert not found, f"these names are a researcher's own folders; import ratelab.theory, ...:\n{found}"
@@ -118,7 +130,7 @@ def test_the_rooms_are_named_as_parts_of_the_package() -> None:
 
 def test_theory_has_no_torch_and_no_randomness() -> None:
     def wrong(path: Path) -> set[str]:
-        named = {*imports(tree(path), package_of(path)), *attributes(tree(path))}
+        named = source(path).imports | source(path).attributes
         return {name for name in named if within(name, ("torch", *RANDOMNESS))}
 
     found = offenders(python_files("theory"), wrong)
@@ -127,8 +139,8 @@ def test_theory_has_no_torch_and_no_randomness() -> None:
 
 def test_no_pyplot_and_no_global_random_state() -> None:
     def wrong(path: Path) -> set[str]:
-        named = {name for name in imports(tree(path), "") if within(name, PYPLOT)}
-        return named | {name for name in attributes(tree(path)) if re.fullmatch(LEGACY, name)}
+        named = {name for name in source(path).imports if within(name, PYPLOT)}
+        return named | {name for name in source(path).attributes if re.fullmatch(LEGACY, name)}
 
     found = offenders(python_files(*ROOMS, "ratelab", *OUTSIDE), wrong)
     assert not found, f"take matplotlib.figure.Figure, and a generator with a key:\n{found}"
@@ -136,7 +148,7 @@ def test_no_pyplot_and_no_global_random_state() -> None:
 
 def test_every_file_opens_with_its_purpose() -> None:
     def wrong(path: Path) -> set[str]:
-        return set() if ast.get_docstring(tree(path)) else {"no docstring"}
+        return set() if source(path).docstring else {"no docstring"}
 
     found = offenders(python_files(*ROOMS, "ratelab", *OUTSIDE), wrong)
     assert not found, f"say what lives in each of these and why:\n{found}"
@@ -147,9 +159,9 @@ def test_the_rules_catch_what_they_are_for() -> None:
         "def f():\n    from ratelab.experiments import spec\n    import_module('ratelab.paper_figures.x')\n"
         "from . import a\nfrom .. import b"
     )
-    found = set(imports(lazy, "ratelab.theory"))
+    found = set(imports(ast.walk(lazy), "ratelab.theory"))
     assert found == {"ratelab.experiments.spec", "ratelab.paper_figures.x", "ratelab.theory.a", "ratelab.b"}
-    assert "numpy.random.rand" in set(attributes(ast.parse("np.random.rand(3)")))
+    assert "numpy.random.rand" in set(attributes(ast.walk(ast.parse("np.random.rand(3)"))))
     assert within("torch.nn", ("torch",))
     assert not within("torchlike", ("torch",))
     for package, refused in (

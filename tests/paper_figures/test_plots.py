@@ -1,12 +1,11 @@
 """Figures of one's own results: what `ratelab plot` and `ratelab figure RUN` write, and what they refuse."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from outsider import Outsider
 from shelling import Shell
 
 import ratelab
@@ -116,11 +115,11 @@ def test_what_lies_on_its_way_out_hides_nobody(results: Results) -> None:
     assert 0.2 < high < 1e8
 
 
-def test_its_script_draws_the_same_bytes(results: Results, tmp_path: Path) -> None:
+def test_its_script_draws_the_same_bytes(results: Results, outsider: Outsider, tmp_path: Path) -> None:
     odd = replace(results.spec, title=r"a \nu, $x, a \"quoted\" title" + '"""', labels={})
     picture, _, script = plots.plot(Results(odd, results.store), Plot(), tmp_path / "p", STYLE, titled=True)
     again = tmp_path / "again.png"
-    subprocess.run([sys.executable, "-I", script, again], check=True, capture_output=True)
+    outsider(script, again)
     assert picture.read_bytes() == again.read_bytes()
 
 

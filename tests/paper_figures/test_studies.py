@@ -1,11 +1,13 @@
 """Figures that show an experiment file quote its claims: what is judged on the figure's table is what is
 judged on the results, in words, bound, numbers and verdict."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ratelab.experiments import execute
 from ratelab.experiments.file import load
 from ratelab.experiments.judging.claims import judge, outcome
 from ratelab.experiments.store import Results
@@ -50,13 +52,16 @@ runs = 80
 """
 
 
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
-    (tmp_path / "steps.toml").write_text(FILE, encoding="utf-8")
-    monkeypatch.setattr(studies, "EXAMPLES", tmp_path)
-    monkeypatch.setenv("RATELAB_CACHE", str(tmp_path / "cache"))
-    studies._forms.cache_clear()
-    return studies.study("steps")
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    folder = tmp_path_factory.mktemp("studies")
+    (folder / "steps.toml").write_text(FILE, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "EXAMPLES", folder)
+        patch.setattr(execute, "default_workers", lambda _: 1)  # in this process
+        patch.setenv("RATELAB_CACHE", str(folder / "cache"))
+        studies._forms.cache_clear()
+        yield studies.study("steps")
 
 
 def test_a_quoted_claim_is_the_files_and_so_is_its_verdict(results: Results, tmp_path: Path) -> None:
@@ -71,10 +76,10 @@ def test_a_quoted_claim_is_the_files_and_so_is_its_verdict(results: Results, tmp
     assert len(shown.rows) == 8
 
 
-def test_at_full_size_it_is_that_of_the_full_form(results: Results, tmp_path: Path) -> None:
+def test_at_full_size_it_is_that_of_the_full_form(results: Results) -> None:
     assert results.spec.runs == 70
     quoted = studies.quoted("steps", "the linear decay ends lower")
-    (full, *_) = load(tmp_path / "steps.toml", full=True).claims
+    (full, *_) = load(studies.EXAMPLES / "steps.toml", full=True).claims
     assert quoted.full is not None
     assert (quoted.target.number, quoted.full.target) == (0.3, full.target)
 

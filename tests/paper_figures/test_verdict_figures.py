@@ -1,13 +1,12 @@
 """Figures of the verdicts on rates: drawn from their CSV alone, and what they show is the fit's."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from outsider import Outsider
 
 from ratelab.experiments import execute
 from ratelab.experiments.file import load
@@ -108,14 +107,18 @@ def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str,
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 @pytest.mark.parametrize("name", ["refuted", "undecided", "runs", "log", "diverged"])
 def test_its_script_draws_the_same_bytes(
-    judged: tuple[Results, dict[str, Outcome]], tmp_path: Path, name: str, ending: venues.Format
+    judged: tuple[Results, dict[str, Outcome]],
+    outsider: Outsider,
+    tmp_path: Path,
+    name: str,
+    ending: venues.Format,
 ) -> None:
     results, outcomes = judged
     claim, (row,) = outcomes[name].claim, outcomes[name].rows
     style = Style(STYLE.settings, (ending,))
     picture, _, script = verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)
     again = tmp_path / f"again.{ending}"
-    subprocess.run([sys.executable, "-I", "-W", "error", script, again], check=True, capture_output=True)
+    outsider(script, again)
     assert picture.read_bytes() == again.read_bytes()
 
 

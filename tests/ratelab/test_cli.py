@@ -486,7 +486,7 @@ def test_both_sides_of_a_comparison_and_their_lrs_are_named(shell: Shell) -> Non
         + 'relation = "at_most"\n',
         encoding="utf-8",
     )
-    assert shell("run", "pair.toml").code == 0
+    assert shell("run", "pair.toml", "--workers", "1").code == 0
     said = shell("verdict", "pair.toml")
     assert said.code == 0
     assert " (tuned) over Constant(), lr 0.5" in said.out
