@@ -663,7 +663,7 @@ def test_coarser_products_of_a_gpu_end_nearby(network: Network, precision: str) 
 
 @cache
 def descended(network: Network) -> Curves:
-    return compute(job(network, SGD(), epochs=2))
+    return compute(job(network, SGD()))
 
 
 @pytest.mark.parametrize(
@@ -672,4 +672,4 @@ def descended(network: Network) -> Curves:
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_momentum_zero_is_plain_descent(network: Network, method: Method) -> None:
     expected = descended(network)  # type: ignore[arg-type] # a dataclass
-    assert_same(compute(job(network, method, epochs=2)), expected, 0)
+    assert_same(compute(job(network, method)), expected, 0)

@@ -88,6 +88,7 @@ def test_means_of_few_and_skewed_samples_are_covered() -> None:
     assert coverage(stuck, 1.0) < 0.9  # with probability 0.59 none is drawn, and no formula knows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [1, 10])
 @pytest.mark.parametrize("noise", ["gaussian", "signs", "t8", "t5", "t4"])
 def test_means_of_risks_are_covered_under_every_noise_of_the_catalogue(noise: str, dim: int) -> None:
