@@ -34,14 +34,14 @@ def outsider() -> Iterator[Outsider]:
     """One process for all scripts: matplotlib is imported once."""
     command = [sys.executable, "-I", "-W", "error", "-c", LOOP]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        told, heard = process.stdin, process.stdout
-        assert told is not None
-        assert heard is not None
+        asked, answered = process.stdin, process.stdout
+        assert asked is not None
+        assert answered is not None
 
         def run(script: Path, *arguments: Path) -> None:
-            print(json.dumps([str(script), *map(str, arguments)]), file=told, flush=True)
-            said = json.loads(heard.readline())
+            print(json.dumps([str(script), *map(str, arguments)]), file=asked, flush=True)
+            said = json.loads(answered.readline())
             assert not said, said
 
         yield run
-        told.close()
+        asked.close()

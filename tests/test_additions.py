@@ -115,11 +115,12 @@ def named_anew(path: Path, old: str, new: str) -> str:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The house with one addition of each kind."""
     copy = tmp_path_factory.mktemp("addition") / "house"
-    skipped = shutil.ignore_patterns("__pycache__", *ROOMS)
+    unfinished = ("*.pyc.*", "*.tmp.*")  # what another process is compiling
+    skipped = shutil.ignore_patterns(*ROOMS, *unfinished)
     shutil.copytree(ROOT / "ratelab", copy / "ratelab", ignore=skipped)
     shutil.copy(ROOT / "pyproject.toml", copy)
     for folder in (*ROOMS, "examples", "tests"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns(*unfinished))
     for room in ROOMS:
         (copy / "ratelab" / room).symlink_to(Path("..") / room)
     (half,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)

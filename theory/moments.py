@@ -38,6 +38,7 @@ from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
 from ratelab.theory.threads import spread
 
 _TILE = 64  # coordinates per task: their moments stay in the first-level cache
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 class _Curves(NamedTuple):
@@ -279,10 +280,12 @@ def _table_momentum(law: Any, g: Any, square: Any, beta: Any, added: Any, state:
 
 @njit(fastmath={"contract"})
 def _table_mean(g: Any, beta: Any, mean: Any, speed: Any) -> None:
-    """E δ and E v."""
+    """E δ and E v; once both are subnormal they are 0, or every later product with them would be slow."""
     for i in range(g.shape[0]):
         speed[i] = beta * speed[i] - g[i] * mean[i]
         mean[i] += speed[i]
+        if abs(mean[i]) < _TINY and abs(speed[i]) < _TINY:
+            mean[i] = speed[i] = 0.0
 
 
 @njit(fastmath={"contract"})
