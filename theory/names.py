@@ -23,7 +23,7 @@ def public(package: str) -> dict[str, str]:
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     found: dict[str, str] = {}
-    for path in sorted(Path(folder) / name for folder in folders or () for name in _files(Path(folder))):
+    for path in sorted(path for folder in folders or () for path in Path(folder).glob("*.py")):
         if said := _SAID.search(path.read_text(encoding="utf-8")):
             module = package if path.stem == "__init__" else f"{package}.{path.stem}"
             for name in ast.literal_eval(said[1]):
@@ -31,10 +31,6 @@ def public(package: str) -> dict[str, str]:
                     raise ValueError(f"{name} is in the __all__ of {found[name]} and of {module}")
                 found[name] = module
     return found
-
-
-def _files(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*.py")]
 
 
 def load(package: str) -> None:

@@ -45,15 +45,15 @@ def judge(results: Results, report: Callable[[float, int], None] | None = None) 
     """
     spec = results.spec
     check_engines(results)
-    by_runs = sum(not _exact(claim, row) for claim in spec.claims for row in rows_of(spec, claim))
-    shared = max(1, by_runs) if spec.bonferroni else 1
-    total, done = sum(len(rows_of(spec, claim)) for claim in spec.claims), 0
+    by_runs = [not _exact(claim, row) for claim in spec.claims for row in rows_of(spec, claim)]
+    shared = max(1, sum(by_runs)) if spec.bonferroni else 1
+    done = 0
 
     def told() -> None:
         nonlocal done
         done += 1
         if report is not None:
-            report(done, total)
+            report(done, len(by_runs))
 
     return [outcome(claim, results, shared, told) for claim in spec.claims]
 
