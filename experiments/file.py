@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ratelab.experiments.faults import claim_faults, faults_of_values
 from ratelab.experiments.imports import fill_catalogue, import_file
 from ratelab.experiments.judging.verdict import Relation, Status
+from ratelab.experiments.sources import UNSAID, SaidOf, Seen, Source
 from ratelab.experiments.spec import (
     AXES,
     MAX_HORIZON,
@@ -74,9 +75,25 @@ class _Curves(_Table):
     lr: float | str | None = None
 
 
+class _SourceTable(_Table):
+    work: Annotated[str, Field(min_length=1)]
+    place: str = ""
+    said_of: SaidOf | None = None
+    seen: Seen | None = None
+    words: str = ""
+    setting: str = ""
+
+
+def _work(source: object) -> object:
+    """A text is the work alone."""
+    if isinstance(source, str):
+        return {"work": source} if source else None
+    return source
+
+
 class _ClaimTable(_Curves):
     sentence: Annotated[str, Field(min_length=1)]
-    source: str = ""
+    source: Annotated[_SourceTable | None, BeforeValidator(_work)] = None
     kind: ClaimKind | None = None
     rate: str | None = None
     relation: Relation = "equals"
@@ -91,6 +108,7 @@ class _ClaimTable(_Curves):
     at: Annotated[int, Field(ge=0)] | None = None
     expect: Status = "supported"
     finding: str = ""
+    size: str = ""
     full: dict[str, Any] | None = None
 
 
@@ -121,6 +139,7 @@ class _File(_Form):
 _TABLES: dict[str, type[_Table]] = {
     "claims": _ClaimTable,
     "against": _Curves,
+    "source": _SourceTable,
     "full": _Form,
     **dict.fromkeys(KINDS, _Labelled),
 }
@@ -193,8 +212,8 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _at_full_size(raw: Mapping[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any]:
-    """The file with the keys of [full], and each claim with those of its own `full`."""
-    claims = [claim | _override(claim) for claim in _claims(raw)]
+    """The file with the keys of [full], and each claim with those of its own `full`, at its source's size."""
+    claims = [claim | {"size": ""} | _override(claim) for claim in _claims(raw)]
     return {**raw, **({"claims": claims} if claims else {}), **replaced}
 
 
@@ -366,10 +385,20 @@ def _claim(table: _ClaimTable, place: str, faults: list[str]) -> Claim:
         table.sentence,
         _measured(table, kind, select, against) if sound else Level(),
         Target(rate or table.value or 0.0, table.relation, table.tolerance),
-        table.source,
+        _source(table.source, place, faults),
         table.expect,
         table.finding,
+        table.size,
     )
+
+
+def _source(table: _SourceTable | None, place: str, faults: list[str]) -> Source:
+    if table is not None:
+        try:
+            return Source(**table.model_dump())
+        except InputError as error:
+            faults.append(f"{place}.source: {error}")
+    return UNSAID
 
 
 def _kind(table: _ClaimTable) -> ClaimKind:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ratelab.experiments.judging.verdict import Relation, Status
 from ratelab.experiments.methods import SGD, Method
+from ratelab.experiments.sources import UNSAID, Source
 from ratelab.experiments.units import LrUnit
 from ratelab.problems.problem import Losses, Objective
 from ratelab.theory import averaging as _averaging
@@ -146,18 +147,25 @@ class Target:
 class Claim:
     """A sentence that a run, or a figure's table, can support or refute: `measured` is as `target` has it.
 
-    source: who says so, and where. expect: "refuted" where the sentence is wrong, "undecided" where it can't
-    be told; finding: what is true instead, or why. full: of a figure's claim, the one at full size, where
-    that is another (a file's full form is a `Spec` of its own).
+    source: who says so, where, and of what. expect: "refuted" where the sentence is wrong, "undecided" where
+    it can't be told; finding: what is true instead, or why. size: what the source's size is here, where that
+    is smaller ("2,500 of 60,000 images"). full: of a figure's claim, the one at full size, where that is
+    another (a file's full form is a `Spec` of its own).
     """
 
     sentence: str
     measured: "Decay | Number | Measure"
     target: Target
-    source: str = ""
+    source: Source = UNSAID
     expect: Status = "supported"
     finding: str = ""
+    size: str = ""
     full: "Claim | None" = None
+
+    @property
+    def in_full(self) -> "Claim":
+        """The claim at full size."""
+        return self.full or replace(self, size="")
 
 
 @dataclass(frozen=True)

@@ -47,3 +47,16 @@ def changed(claim: Claim, **of: Any) -> Claim:
     """The claim with what it measures changed: select, horizon, quantity, ..."""
     assert not callable(claim.measured)
     return replace(claim, measured=replace(claim.measured, **of))
+
+
+def faults_of_source(claim: Claim) -> list[str]:
+    """What a claim, in both of its forms, does not say of its source: who says the sentence, where, of what,
+    and what was read; a source is wrong only of its own setting, with its full text read."""
+    found = []
+    for form in (claim, claim.in_full):
+        source = form.source
+        if source.said_of is None:
+            found.append(f"{form.sentence}: of what does {source.work or 'nobody'} say it?")
+        if source.said_of == "this setting" and form.expect == "refuted" and source.seen != "full text":
+            found.append(f"{form.sentence}: {source} is called wrong, and not its full text was read")
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from claiming import faults_of_source
 
 from ratelab.experiments.file import load
 from ratelab.theory.arrays import Array
@@ -41,6 +42,14 @@ def test_every_file_loads_in_both_forms(path: Path) -> None:
         full = load(path, full=True, data=False)
         assert full.claims
         assert full.title != spec.title  # what it leaves out is said there
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_claim_says_who_says_it_where_and_of_what(path: Path) -> None:
+    forms = [load(path, data=False)]
+    if "full" in tomllib.loads(path.read_text()):
+        forms.append(load(path, full=True, data=False))
+    assert not [fault for spec in forms for claim in spec.claims for fault in faults_of_source(claim)]
 
 
 def test_the_book_asks_its_schedulers_one_epoch_late() -> None:

@@ -75,13 +75,18 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """What became of the sentence: it "holds", "fails" or is "undecided"."""
-        return {"supported": "holds", "refuted": "fails", "undecided": "undecided"}[self.status]
+        """What became of the sentence: it "holds", is "undecided", or fails, and then what that says of its
+        source, who is not wrong at a smaller size than its own."""
+        if self.status != "refuted":
+            return {"supported": "holds", "undecided": "undecided"}[self.status]
+        no = self.claim.source.no
+        return "not in this model" if no == "source wrong" and self.claim.size else no
 
     @property
     def holds(self) -> str:
-        """What the audit says of it: the word, and whether that is news."""
-        return self.word if self.as_expected else f"{self.word}, NOT AS RECORDED"
+        """What the audit says of it: the word, the size where it is smaller, whether that is news."""
+        size = f", at {self.claim.size}" if self.claim.size else ""
+        return f"{self.word}{size}" + ("" if self.as_expected else ", NOT AS RECORDED")
 
     def __str__(self) -> str:
         c = self.claim

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from ratelab.experiments.judging import estimates, evidence
 from ratelab.experiments.judging.evidence import NoFit
 from ratelab.experiments.judging.verdict import Relation, Status
+from ratelab.experiments.sources import Source
 from ratelab.experiments.spec import Claim, Measure, Target
 from ratelab.paper_figures.house.table import Table
 from ratelab.theory.arrays import Array, InputError
@@ -21,12 +22,25 @@ OfSeeds: TypeAlias = Callable[[Table], Array]
 """One number per seed, (R,)."""
 
 
+def ours(origin: str = "derived here") -> Source:
+    """The source of a sentence that nobody says and we ask: where it comes from."""
+    return Source(origin, said_of="ours")
+
+
 def claim(
-    sentence: str, source: str, measure: Measure, printed: str, *, refuted: str = "", undecided: str = ""
+    sentence: str,
+    source: Source | str,
+    measure: Measure,
+    printed: str,
+    *,
+    refuted: str = "",
+    undecided: str = "",
+    size: str = "",
 ) -> Claim:
     """A claim on the table of a figure; `printed`: "at most 0.95", "at least 0.02", "0.5 ± 0.05", "1".
 
-    refuted: what is true instead, where the sentence is wrong; undecided: why it can't be told.
+    refuted: what is true instead, where the sentence does not hold; undecided: why it can't be told; size: of
+    the quick form, where the source's is larger.
     """
     found = re.fullmatch(r"(?:(at most|at least) )?(\S+)(?: ± (\S+))?", printed)
     if found is None:
@@ -35,7 +49,8 @@ def claim(
     relations: dict[str | None, Relation] = {None: "equals", "at most": "at_most", "at least": "at_least"}
     expect: Status = "refuted" if refuted else "undecided" if undecided else "supported"
     target = Target(float(number), relations[words], float(tolerance or 0))
-    return Claim(sentence, measure, target, source, expect, refuted or undecided)
+    said = source if isinstance(source, Source) else Source(source)
+    return Claim(sentence, measure, target, said, expect, refuted or undecided, size)
 
 
 def exponent(times: ArrayLike, risk: ArrayLike) -> evidence.Fit:

@@ -51,14 +51,14 @@ class Entry:
         return f"ratelab figure {self.name}" + (" --full" if self.full else "")
 
     @property
-    def wrong(self) -> int:
-        """How many of its claims fail."""
-        return sum(outcome.status == "refuted" for outcome in self.outcomes)
+    def verdicts(self) -> dict[str, int]:
+        """How many of its claims end in which word."""
+        return make.verdicts(self.outcomes)
 
     @property
     def tags(self) -> str:
         """What the index is filtered by."""
-        return "|".join([self.about.group, *self.about.topics, *(["claims that fail"] if self.wrong else [])])
+        return "|".join([self.about.group, *self.about.topics, *self.verdicts])
 
 
 def entry(name: str, folder: Path, full: bool = False, report: Report = quiet) -> Entry:
@@ -95,6 +95,7 @@ def write(entries: Sequence[Entry], folder: Path, full: bool = False, failed: Co
         "failed": sorted(failed),
         "count": make.count(outcomes),
         "groups": list(dict.fromkeys(shown.about.group for shown in entries)),
+        "verdicts": [word for word in make.SAID if any(word in shown.verdicts for shown in entries)],
         "topics": sorted({topic for shown in entries for topic in shown.about.topics}),
     }
     for number, shown in enumerate(entries):

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,20 +92,34 @@ def measure(name: str, full: bool = False, report: Report = quiet) -> tuple[Tabl
     """The data of a figure, and its claims judged on it."""
     module = picture(name)
     computed = module.data(full, report)
-    claims = [(claim.full or claim) if full else claim for claim in module.CLAIMS]
+    claims = [claim.in_full if full else claim for claim in module.CLAIMS]
     outcomes = [outcome(claim, computed) for claim in claims]
     report(1, 1)
     return computed, outcomes
 
 
+SAID = {
+    "holds": "hold",
+    "source wrong": "show that their source is wrong",
+    "not in this model": "do not hold in this model",
+    "conjecture fails": "are conjectures of ours that fail",
+    "fails": "fail",
+    "undecided": "are undecided",
+}
+"""What a count says of the claims of which an outcome says the word."""
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many outcomes end in which word, of those that any has."""
+    words = Counter(outcome.word for outcome in outcomes)
+    return {word: words[word] for word in SAID if words[word]}
+
+
 def count(outcomes: Sequence[Outcome]) -> str:
-    """How many claims hold, how many don't, and whether all is as recorded."""
-    told = [sum(o.status == status for o in outcomes) for status in ("supported", "refuted", "undecided")]
-    surprises = sum(not o.as_expected for o in outcomes)
-    return (
-        f"{len(outcomes)} claims: {told[0]} hold, {told[1]} fail, {told[2]} undecided; "
-        f"{surprises} not as recorded"
-    )
+    """How many claims hold, how many don't and of whom that speaks, and whether all is as recorded."""
+    told = ", ".join(f"{number} {SAID[word]}" for word, number in verdicts(outcomes).items())
+    surprises = sum(not outcome.as_expected for outcome in outcomes)
+    return f"{len(outcomes)} claims: {told or 'none'}; {surprises} not as recorded"
 
 
 def make(name: str, out: Path, style: Style, full: bool = False, report: Report = quiet) -> Made:

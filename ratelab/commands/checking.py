@@ -25,8 +25,9 @@ def audit(
 ) -> None:
     """Run every claim of the gallery: source, sentence, what it prints, what is measured here, holds or not.
 
-    A claim that is known to be wrong is recorded as such, with what is true instead. Exit code 1: one is no
-    longer as recorded; 4: a figure could not be computed.
+    What fails is recorded as such, with what is true instead: "source wrong" where the source says it of the
+    setting measured, "not in this model" where it speaks of another, "conjecture fails" where we asked.
+    Exit code 1: a claim is no longer as recorded; 4: a figure could not be computed.
     Example: [bold]ratelab audit d2l_momentum swa --out audit.md[/bold]
     """
     from ratelab.commands.computed import attempt, chosen_figures, end_audit
@@ -41,7 +42,9 @@ def audit(
         outcomes += judged
         for o in judged:
             sentence = o.claim.sentence + (f" — {o.claim.finding}" if o.claim.finding else "")
-            rows.append([name, o.claim.source, sentence, str(o.claim.target), o.measured, o.holds])
+            if o.word == "source wrong":
+                sentence += f" (the source's own setting: {o.claim.source.setting})"
+            rows.append([name, str(o.claim.source), sentence, str(o.claim.target), o.measured, o.holds])
     print_table("", columns, rows)
     print(make.count(outcomes))
     if out is not None:

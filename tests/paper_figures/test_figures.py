@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, get_args
 import matplotlib as mpl
 import numpy as np
 import pytest
+from claiming import faults_of_source
 from filelock import FileLock
 from hypothesis import given, strategies as st
 from matplotlib.backend_bases import RendererBase
@@ -31,7 +32,7 @@ from ratelab.experiments.judging.estimates import Estimate
 from ratelab.experiments.judging.outcome import Outcome
 from ratelab.paper_figures.house import make, script, style, venues
 from ratelab.paper_figures.house.about import Group, Topic
-from ratelab.paper_figures.house.claims import claim
+from ratelab.paper_figures.house.claims import claim, ours
 from ratelab.paper_figures.house.table import Table, read_table, table_of
 from ratelab.problems.data.datasets import FILES
 from ratelab.theory.arrays import InputError
@@ -129,9 +130,14 @@ def test_claims_hold_as_recorded(name: str, computed: Computed) -> None:
     assert claims
     outcomes = [outcome(claim, computed(name)) for claim in claims]
     assert not [str(found) for found in outcomes if not found.as_expected]
-    assert all(claim.sentence and claim.source for claim in claims)
     assert all(claim.finding for claim in claims if claim.expect != "supported")
     assert len({claim.sentence for claim in claims}) == len(claims)
+
+
+@each_figure
+def test_every_claim_says_who_says_it_where_and_of_what(name: str) -> None:
+    claims = make.picture(name).CLAIMS
+    assert not [fault for claim in claims for fault in faults_of_source(claim)]
 
 
 def _wrong(table: Table) -> Iterator[Table]:
@@ -313,21 +319,23 @@ def test_the_triangle_has_the_slope_it_says() -> None:
 
 
 def test_a_claim_carries_its_interval_and_what_is_true_instead() -> None:
-    said = claim("x is one", "nobody", lambda x: x, "1 ± 0.1", refuted="it is two")
+    said = claim("x is one", ours(), lambda x: x, "1 ± 0.1", refuted="it is two")
     found = outcome(said, 2.0)
     assert (found.status, found.as_expected, found.measured) == ("refuted", True, "2")
-    assert str(found) == "fails, as recorded: x is one (nobody): measured 2, predicted 1 ± 0.1; it is two"
+    assert str(found) == (
+        "conjecture fails, as recorded: x is one (derived here): measured 2, predicted 1 ± 0.1; it is two"
+    )
     assert "holds, NOT AS RECORDED" in str(outcome(said, 1.05))
 
 
 @pytest.mark.parametrize("printed", ["at most 0.95", "at least 0.02", "0.5 ± 0.05", "1", "at most -3 ± 0.1"])
 def test_a_bound_is_what_is_printed(printed: str) -> None:
-    assert str(claim("", "", lambda x: x, printed).target) == printed
+    assert str(claim("", ours(), lambda x: x, printed).target) == printed
 
 
 def test_what_is_no_bound_is_refused() -> None:
     with pytest.raises(InputError, match="'about 1' is no bound"):
-        claim("", "", lambda x: x, "about 1")
+        claim("", ours(), lambda x: x, "about 1")
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 4, 7, 63, 1000])

@@ -19,6 +19,7 @@ from shelling import Shell
 import ratelab
 from ratelab.experiments.spec import Claim, Target
 from ratelab.paper_figures.house import gallery, make, venues
+from ratelab.paper_figures.house.claims import ours
 
 SHOWN = ("condition_number", "d2l_gradient_descent", "d2l_sgd_paths")
 DRIVER = shutil.which("chromedriver")
@@ -131,7 +132,7 @@ def test_a_reader_filters_and_clicks_through(folder: Path, browser: Any) -> None
     assert browser.find_element(By.TAG_NAME, "h1").text == title
     picture = browser.find_element(By.CSS_SELECTOR, "figure img")
     assert browser.execute_script("return arguments[0].naturalWidth", picture) > 1000
-    assert browser.find_element(By.CSS_SELECTOR, "table .holds").is_displayed()
+    assert browser.find_element(By.CSS_SELECTOR, "table .supported").is_displayed()
     browser.back()
     assert Select(browser.find_element(By.ID, "topic")).first_selected_option.text == "noise"
     assert _shown(browser) == [title]
@@ -182,7 +183,7 @@ def test_it_reads_on_a_phone_light_and_dark(folder: Path, browser: Any, scheme: 
             body = browser.find_element(By.TAG_NAME, "body")
             back = _luminance(browser.execute_script(style, body, "backgroundColor"))
             assert (back > 0.5) == (scheme == "light")
-            for selector in ("body", "a", ".soft", ".holds", ".fails", ".undecided"):
+            for selector in ("body", "a", ".soft", ".supported", ".refuted", ".undecided"):
                 for part in browser.find_elements(By.CSS_SELECTOR, selector)[:1]:
                     text = _luminance(browser.execute_script(style, part, "color"))
                     high, low = max(text, back), min(text, back)
@@ -214,7 +215,7 @@ def test_audit_prints_what_is_printed_and_what_is_measured(
     for claim in module.CLAIMS:
         assert str(claim.target) in said.out
         assert f"| {claim.sentence}" in written
-    wrong = Claim("the moon is made of cheese", lambda _: 0.0, Target(1.0), "nobody")
+    wrong = Claim("the moon is made of cheese", lambda _: 0.0, Target(1.0), ours())
     monkeypatch.setattr(module, "CLAIMS", (wrong,))
     said = shell("audit", "d2l_gradient_descent")
     assert said.code == 1

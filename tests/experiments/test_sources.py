@@ -1,0 +1,55 @@
+"""A source is called wrong only of its own setting, at its own size, with its full text read."""
+
+from dataclasses import replace
+
+import pytest
+
+from ratelab.experiments.judging.claims import outcome
+from ratelab.experiments.sources import Source
+from ratelab.experiments.spec import Claim, Target
+from ratelab.theory.arrays import InputError
+
+BOOK = Source("A book", "section 3", "this setting", "full text", setting="its own code")
+FALSE = Claim("one is two", lambda _: 1.0, Target(2.0), BOOK)
+
+
+def test_only_its_own_setting_makes_a_source_wrong() -> None:
+    sources = {
+        "source wrong": BOOK,
+        "not in this model": Source("A paper", "figure 2", "another setting", "abstract"),
+        "conjecture fails": Source("derived here", said_of="ours"),
+        "fails": replace(BOOK, seen="second hand"),
+    }
+    for word, source in sources.items():
+        assert outcome(replace(FALSE, source=source), None).word == word
+        assert outcome(replace(FALSE, source=source, target=Target(1.0)), None).word == "holds"
+
+
+def test_a_smaller_size_is_named_and_accuses_nobody() -> None:
+    small = replace(FALSE, size="2,500 of 60,000 images", expect="refuted")
+    assert outcome(small, None).holds == "not in this model, at 2,500 of 60,000 images"
+    assert outcome(small.in_full, None).holds == "source wrong"
+
+
+def test_it_is_written_with_its_place_its_words_and_what_was_read() -> None:
+    assert str(BOOK) == "A book, section 3"
+    assert str(BOOK.at("section 4", words="often")) == 'A book, section 4 ("often")'
+    assert (
+        str(Source("A paper", "figure 2", "another setting", "second hand"))
+        == "A paper, figure 2; second hand"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"said_of": "another setting", "place": "1", "seen": "abstract"}, "work is missing"),
+        ({"work": "X", "said_of": "another setting", "seen": "abstract"}, "X: place is missing"),
+        ({"work": "X", "place": "1", "said_of": "another setting"}, "X: seen is missing"),
+        ({"work": "X", "place": "1", "said_of": "this setting", "seen": "full text"}, "X: setting says why"),
+        ({"work": "X", "said_of": "ours", "setting": "ours"}, "X: setting says why"),
+    ],
+)
+def test_what_is_not_said_of_a_source_is_asked_for(fields: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Source(**fields)  # type: ignore[arg-type] # literals, as a file gives them
