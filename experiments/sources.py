@@ -66,8 +66,8 @@ class Source:
     def __str__(self) -> str:
         """Work and place, with the source's qualifiers, and what was read where that is not all."""
         place = f", {self.place}" if self.place else ""
-        words = f' ("{self.words}")' if self.words else ""
-        seen = f"; {self.seen}" if self.seen in ("abstract", "second hand") else ""
+        words = f" ({self.words})" if self.words else ""
+        seen = "" if self.seen in (None, "full text", self.place) else f"; {self.seen}"
         return f"{self.work}{place}{words}{seen}"
 
 

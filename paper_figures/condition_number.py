@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import claim
+from ratelab.paper_figures.house.claims import claim, ours
 from ratelab.paper_figures.house.style import look, new_figure, slope_triangle
 from ratelab.paper_figures.house.table import Lines, Table, lines_of, table_of
 from ratelab.problems.noise import Gaussian
@@ -178,7 +178,7 @@ def _saved(table: Table) -> float:
 
 
 CONSTANT, ROOT, *_ = SCHEDULES
-_HERE = "derived in the caption"
+_HERE = ours("derived in the caption")
 CLAIMS = (
     *(
         claim(

@@ -33,7 +33,7 @@ def test_a_smaller_size_is_named_and_accuses_nobody() -> None:
 
 def test_it_is_written_with_its_place_its_words_and_what_was_read() -> None:
     assert str(BOOK) == "A book, section 3"
-    assert str(BOOK.at("section 4", words="often")) == 'A book, section 4 ("often")'
+    assert str(BOOK.at("section 4", words="often")) == "A book, section 4 (often)"
     assert (
         str(Source("A paper", "figure 2", "another setting", "second hand"))
         == "A paper, figure 2; second hand"
