@@ -14,8 +14,10 @@ from ratelab.commands.report import report
 from ratelab.experiments import execute
 from ratelab.experiments.file import load
 from ratelab.experiments.judging import claims
+from ratelab.experiments.judging.outcome import Outcome, Row
+from ratelab.experiments.judging.verdict import Verdict
 from ratelab.experiments.store import Results, Store
-from ratelab.paper_figures.house import architecture_page, schedules_page
+from ratelab.paper_figures.house import architecture_page, make, schedules_page
 from ratelab.theory.notation import catalogue
 from ratelab.theory.sampled import Values
 
@@ -142,3 +144,20 @@ def test_the_table_is_the_one_that_the_demo_prints(tmp_path: Path) -> None:
     shown = re.search(r"<!-- demo.*?-->\n(.*?)<!-- end of demo -->", README, re.DOTALL)
     assert shown is not None
     assert shown[1].strip().splitlines() == [line for line in printed if line.startswith("|")]
+
+
+def test_the_audits_page_is_what_is_claimed_and_counted_once() -> None:
+    """Every claim as it stands in its figure, with what is recorded of it; README and gallery have its count."""
+    page = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
+    expected = []
+    for name in make.find():
+        for claim in make.picture(name).CLAIMS:
+            found = Outcome(claim, (Row(Verdict(claim.expect, "")),))
+            cells = name, str(claim.source), make.said(found), str(claim.target)
+            expected.append(([cell.replace("|", r"\|") for cell in cells], found))
+    rows = [re.split(r"(?<!\\) \| ", row[2:-2]) for row in page.splitlines() if row.startswith("| ")][2:]
+    assert [row[:4] for row in rows] == [cells for cells, _ in expected]
+    assert [row[5] for row in rows] == [found.holds for _, found in expected]
+    count = make.count([found for _, found in expected])
+    for text in (page, README, (ROOT / "docs/gallery.md").read_text(encoding="utf-8")):
+        assert count in " ".join(text.split())

@@ -109,6 +109,15 @@ SAID = {
 """What a count says of the claims of which an outcome says the word."""
 
 
+def said(outcome: Outcome) -> str:
+    """A claim's sentence, what is true instead, and of a wrong source why the setting is its own."""
+    claim, wrong = outcome.claim, outcome.word == "source wrong"
+    finding = f" — {claim.finding}" if claim.finding else ""
+    return (
+        claim.sentence + finding + (f" (the source's own setting: {claim.source.setting})" if wrong else "")
+    )
+
+
 def verdicts(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """How many outcomes end in which word, of those that any has."""
     words = Counter(outcome.word for outcome in outcomes)

@@ -41,10 +41,7 @@ def audit(
         _, judged = attempt(name, full, make.measure, failed) or (None, [])
         outcomes += judged
         for o in judged:
-            sentence = o.claim.sentence + (f" — {o.claim.finding}" if o.claim.finding else "")
-            if o.word == "source wrong":
-                sentence += f" (the source's own setting: {o.claim.source.setting})"
-            rows.append([name, str(o.claim.source), sentence, str(o.claim.target), o.measured, o.holds])
+            rows.append([name, str(o.claim.source), make.said(o), str(o.claim.target), o.measured, o.holds])
     print_table("", columns, rows)
     print(make.count(outcomes))
     if out is not None:
