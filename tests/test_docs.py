@@ -147,7 +147,7 @@ def test_the_table_is_the_one_that_the_demo_prints(tmp_path: Path) -> None:
 
 
 def test_the_audits_page_is_what_is_claimed_and_counted_once() -> None:
-    """Every claim as it stands in its figure, with what is recorded of it; README and gallery have its count."""
+    """Every claim as it stands in its figure, with what is recorded of it; others have the page's count."""
     page = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
     expected = []
     for name in make.find():

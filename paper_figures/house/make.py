@@ -111,11 +111,10 @@ SAID = {
 
 def said(outcome: Outcome) -> str:
     """A claim's sentence, what is true instead, and of a wrong source why the setting is its own."""
-    claim, wrong = outcome.claim, outcome.word == "source wrong"
+    claim = outcome.claim
     finding = f" — {claim.finding}" if claim.finding else ""
-    return (
-        claim.sentence + finding + (f" (the source's own setting: {claim.source.setting})" if wrong else "")
-    )
+    setting = f" (its own setting: {claim.source.setting})" if outcome.word == "source wrong" else ""
+    return claim.sentence + finding + setting
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -40,8 +40,10 @@ def audit(
     for name in chosen_figures(names):
         _, judged = attempt(name, full, make.measure, failed) or (None, [])
         outcomes += judged
-        for o in judged:
-            rows.append([name, str(o.claim.source), make.said(o), str(o.claim.target), o.measured, o.holds])
+        rows += [
+            [name, str(o.claim.source), make.said(o), str(o.claim.target), o.measured, o.holds]
+            for o in judged
+        ]
     print_table("", columns, rows)
     print(make.count(outcomes))
     if out is not None:
