@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the threads of small products wait longer than they work
+os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")  # numba's "omp" gives torch several all the same
 
 import numpy as np
 import pytest

@@ -6,8 +6,9 @@ compile.
 """
 
 import itertools
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -29,6 +30,15 @@ def serial_products() -> AbstractContextManager[object]:
     return limits
 
 
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Kept, since to start a thread takes longer than many a kernel."""
+    return ThreadPoolExecutor(threads)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a copy of this process has none of its threads
+
+
 def spread(kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
     """kernel(first, last, *arguments) over parts of range(tasks), one per thread.
 
@@ -37,8 +47,10 @@ def spread(kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
     threads = max(1, min(get_num_threads(), tasks))
     edges = [tasks * part // threads for part in range(threads + 1)]
     own, *others = itertools.pairwise(edges)
-    with ThreadPoolExecutor(max(1, threads - 1)) as pool:
-        parts = [pool.submit(kernel, *span, *arguments) for span in others]
+    parts = [_pool(threads - 1).submit(kernel, *span, *arguments) for span in others]
+    try:
         kernel(*own, *arguments)
+    finally:
+        wait(parts)  # they write into what the caller gave
     for part in parts:
         part.result()

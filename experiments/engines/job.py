@@ -26,7 +26,7 @@ Curves: TypeAlias = dict[str, Array]
 P_co = TypeVar("P_co", covariant=True)
 
 BLOCK = 256  # updates: short enough for a float32 sum, long enough to amortise a call
-RUNS = 64  # that are stepped together
+RUNS = 64  # that are stepped together; more where they are small
 _SAMPLE_BYTES = 16 * 2**20  # what their samples of a block may take
 
 

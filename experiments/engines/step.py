@@ -22,6 +22,8 @@ from ratelab.problems.quadratic import Quadratic
 from ratelab.problems.regression import StreamingLeastSquares, TableLeastSquares
 from ratelab.theory.arrays import Array, once_infinite
 
+_GROUP_BYTES = 2**20  # of the samples of a block and the states of runs beyond RUNS: calls are amortised
+
 Compiled: TypeAlias = Quadratic | StreamingLeastSquares | TableLeastSquares
 """What kernels know."""
 
@@ -35,10 +37,18 @@ def compute(job: Job[Problem]) -> Curves:
     if job.loops is not None or not isinstance(problem, Compiled):
         return plain.step(job)
     mixings, where = job.averages
-    groups = [job.runs[r : r + RUNS] for r in range(0, len(job.runs), RUNS)]
+    abreast = _abreast(job, problem, mixings.shape[1])
+    groups = [job.runs[r : r + abreast] for r in range(0, len(job.runs), abreast)]
     risk = np.concatenate([_risk(job, problem, runs, mixings) for runs in groups])
     shaped = once_infinite(risk).reshape(len(risk), *job.shape, *risk.shape[2:])
     return {"risk": shaped.take(where, axis=3)}
+
+
+def _abreast(job: Job[Problem], problem: Compiled, averagings: int) -> int:
+    """How many runs are stepped together; no run sees it."""
+    longest = max((last - first for first, last in blocks(problem, job.records)), default=0)
+    state = 8 * job.pairs * (averagings + 2) * problem.dim
+    return max(RUNS, _GROUP_BYTES // (problem.sample_bytes() * longest + state))
 
 
 def _risk(job: Job[Problem], problem: Compiled, runs: range, mixings: Array) -> Array:

@@ -159,8 +159,8 @@ def load_labelled(name: str, folder: Path | None = None) -> Labelled:
     - "a9a": 32561 and 16281 people, 123 binary features, is the income above 50000 dollars (1) or not (0,
       -1 in the file). UCI's Adult as in LIBSVM's collection, after Platt (1998).
 
-    The last two sets loaded are kept in memory. InputError for an unknown name, a folder that does not exist,
-    a file with another checksum, a failed download.
+    The last three sets loaded are kept in memory. InputError for an unknown name, a folder that does not
+    exist, a file with another checksum, a failed download.
     """
     if name not in LABELLED:
         raise _unknown("classification set", name, LABELLED)
@@ -224,7 +224,7 @@ def _airfoil(folder: Path | None) -> Table:
     return Table("airfoil", rows[:, :-1], rows[:, -1], str(path))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _labelled(name: str, paths: tuple[Path, ...]) -> Labelled:
     """By the paths: the data folder may be another one the next time."""
     if name == "digits":

@@ -356,10 +356,10 @@ def _layers(blocks: Any, like: Any) -> Any:
 
 
 @njit
-def _load(features: Any, count: Any, rows: Any, image: Any) -> None:
+def _load(features: Any, count: Any, blocks: Any, rows: Any, image: Any) -> None:
     """The first `count` rows of features (B, 784), with their margin of two zeros; the others are zero."""
     lanes = tiles.lanes(image)
-    for block in range(len(image)):
+    for block in range(blocks):
         for lane in range(lanes):
             row = block * lanes + lane
             if row < count:
@@ -374,15 +374,15 @@ def _load(features: Any, count: Any, rows: Any, image: Any) -> None:
 
 
 @njit
-def _forward(w: Any, layers: Any) -> None:
-    blocks = len(layers.image)
+def _forward(w: Any, blocks: Any, layers: Any) -> None:
+    """The logits of the first blocks."""
     for n in range(blocks):
         _convolve(w.w1, w.b1, layers.image[n], layers.quads, layers.h1[n], layers.route1[n])
         _convolve(w.w2, w.b2, layers.h1[n], layers.quads, layers.h2[n], layers.route2[n])
-    h2 = layers.h2.reshape((blocks, 400, layers.h2.shape[-1]))
-    _dense(w.w3, w.b3, h2, layers.h3, True)
-    _dense(w.w4, w.b4, layers.h3, layers.h4, True)
-    _dense(w.w5, w.b5, layers.h4, layers.logits, False)
+    h2 = layers.h2.reshape((len(layers.h2), 400, layers.h2.shape[-1]))
+    _dense(w.w3, w.b3, h2[:blocks], layers.h3, True)
+    _dense(w.w4, w.b4, layers.h3[:blocks], layers.h4, True)
+    _dense(w.w5, w.b5, layers.h4[:blocks], layers.logits, False)
 
 
 class _Gradients(NamedTuple):
@@ -486,8 +486,8 @@ def _train(first: Any, last: Any, seen: Any, span: Any, models: Any, losses: Any
         sums[:] = 0
         for k in range(len(seen.counts)):
             count = seen.counts[k]
-            _load(seen.features[r, k], count, layers.rows, layers.image)
-            _forward(own, layers)
+            _load(seen.features[r, k], count, blocks, layers.rows, layers.image)
+            _forward(own, blocks, layers)
             losses[r, p, k] = _cross_entropy(layers.logits, seen.labels[r, k], count, gradients.logits)
             _backward(own, layers, gradients, slopes)
             factors = span.inject[r, p, k], span.push[r, p, k], span.direct[r, p, k]
@@ -506,8 +506,9 @@ def _evaluate(first: Any, last: Any, x: Any, features: Any, out: Any) -> None:
     for task in range(first, last):
         model, part = divmod(task, parts)
         rows = features[part * _ROWS : (part + 1) * _ROWS]
-        _load(rows, len(rows), layers.rows, layers.image)
-        _forward(_weights(x[model]), layers)
+        blocks = -(-len(rows) // lanes)
+        _load(rows, len(rows), blocks, layers.rows, layers.image)
+        _forward(_weights(x[model]), blocks, layers)
         for row in range(len(rows)):
             for c in range(10):
                 out[model, part * _ROWS + row, c] = layers.logits[row // lanes, c, row % lanes]
