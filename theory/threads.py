@@ -36,7 +36,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a copy of this process has none of its threads
+if hasattr(os, "register_at_fork"):  # a copy of this process has none of its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def spread(kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
