@@ -18,6 +18,7 @@ from ratelab.experiments.judging.outcome import Outcome
 from ratelab.paper_figures.house import make, venues
 from ratelab.paper_figures.house.about import About, Report, quiet
 from ratelab.paper_figures.house.make import Style
+from ratelab.paper_figures.house.style import settled
 from ratelab.paper_figures.house.table import read_table
 
 FORMATS: tuple[venues.Format, ...] = ("pdf", "svg", "png")
@@ -68,7 +69,8 @@ def entry(name: str, folder: Path, full: bool = False, report: Report = quiet) -
     settings = venues.venue(venues.DEFAULT).settings()
     *_, csv_file, _ = make.save(name, computed, folder / "figures", Style(settings, FORMATS))
     with venues.printed(settings | {"savefig.dpi": THUMBNAIL}):
-        venues.save_picture(module.draw(read_table(csv_file)), folder / "thumbnails" / f"{name}.png")
+        drawn = settled(module.draw(read_table(csv_file)))
+        venues.save_picture(drawn, folder / "thumbnails" / f"{name}.png")
     title, _, rest = make.caption(module).partition("\n")
     return Entry(name, module.ABOUT, title, rest.strip("\n"), tuple(outcomes), full)
 

@@ -22,6 +22,7 @@ from ratelab.experiments.judging.outcome import Outcome
 from ratelab.experiments.spec import Claim
 from ratelab.paper_figures.house import script, venues
 from ratelab.paper_figures.house.about import About, Report, quiet
+from ratelab.paper_figures.house.style import settled
 from ratelab.paper_figures.house.table import Table
 from ratelab.paper_figures.house.venues import Format
 from ratelab.theory.arrays import InputError
@@ -163,9 +164,9 @@ def show_figure(name: str, full: bool = False) -> Png:
 
 def show(draw: Callable[..., Figure], table: Table, arguments: Mapping[str, Any] | None = None) -> Png:
     """What `draw` makes of a table, at the size of a page and 150 dots per inch."""
-    with venues.printed(venues.venue(venues.DEFAULT).settings()):
+    with venues.printed(venues.venue(venues.DEFAULT).settings() | {"savefig.dpi": 150}):
         file = io.BytesIO()
-        draw(table, **(arguments or {})).savefig(file, format="png", dpi=150)
+        settled(draw(table, **(arguments or {}))).savefig(file, format="png")
     return Png(file.getvalue())
 
 
@@ -187,9 +188,16 @@ def write(drawing: Drawing, table: Table, stem: Path, style: Style) -> list[Path
         return stem.with_name(f"{stem.name}.{ending}")
 
     csv = venues.save_table(table, beside("csv"))
-    with venues.printed(style.settings):  # drawn anew for each: saving a figure moves its layout a little
-        pictures = [
-            venues.save_picture(drawing.draw(table, **drawing.arguments), beside(ending), style.tex)
+
+    def drawn() -> Figure:
+        return drawing.draw(table, **drawing.arguments)
+
+    with venues.printed(style.settings):
+        shared = settled(drawn())
+        pictures = [  # LaTeX's text has widths of its own, so that its layout is another
+            venues.save_picture(
+                drawn() if venues.by_latex(ending, style.tex) else shared, beside(ending), style.tex
+            )
             for ending in style.formats
         ]
     text = script.standalone(

@@ -41,8 +41,8 @@ if __name__ == "__main__":
     mpl.rcParams.update(SETTINGS)
     here = Path(__file__).resolve().parent
     table = read_table(here / {csv!r})
+    drawn = settled(draw(table{arguments}))
     for path in map(Path, sys.argv[1:] or [here / {pdf!r}]):
-        drawn = draw(table{arguments})
         dates = {{".pdf": {{"CreationDate": None}}, ".svg": {{"Date": None}}}}.get(path.suffix, {{}})
         drawn.savefig(path, metadata=dates)
         print(f"wrote {{path}}")
@@ -73,6 +73,7 @@ def standalone(
     imports = {"sys": "import sys", "Path": "from pathlib import Path", "mpl": "import matplotlib as mpl"}
     parts: dict[Path, dict[int, str]] = {}
     _collect(_read(HERE / "table.py"), "read_table", parts, imports)
+    _collect(_read(HERE / "style.py"), "settled", parts, imports)
     _collect(_read(module), "draw", parts, imports)
     order = [HERE / "table.py", HERE / "style.py", module]
     body = "\n\n\n".join(

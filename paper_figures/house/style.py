@@ -37,6 +37,15 @@ def new_figure(height: float, pages: float = 1.0) -> Figure:
     )
 
 
+def settled(figure: Figure) -> Figure:
+    """The figure, its panels where a PNG has them for good: saving would lay out anew for each format."""
+    figure.set_dpi(mpl.rcParams["savefig.dpi"])
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    figure.set_layout_engine(None)
+    return figure
+
+
 LETTERS = 17
 """Of the smallest text, per inch, where the font has 8 points."""
 

@@ -121,7 +121,7 @@ def save_picture(drawn: Figure, path: Path, tex: bool = False) -> Path:
     `tex`: LaTeX sets the text of a PDF, as it does that of a PGF, in the font of the document.
     """
     dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix, {})
-    if path.suffix == ".pgf" or (tex and path.suffix == ".pdf"):
+    if by_latex(path.suffix[1:], tex):
         ours: Any = {"pgf.texsystem": tex_system(), "pgf.rcfonts": False, "font.family": "serif"}
         try:
             with mpl.rc_context(ours), _undated():
@@ -133,6 +133,11 @@ def save_picture(drawn: Figure, path: Path, tex: bool = False) -> Path:
     else:
         _writing(path, lambda: drawn.savefig(path, metadata=dates))
     return path
+
+
+def by_latex(ending: str, tex: bool) -> bool:
+    """Whether LaTeX sets the text of a picture of this format."""
+    return ending == "pgf" or (tex and ending == "pdf")
 
 
 @contextmanager

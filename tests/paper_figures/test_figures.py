@@ -258,11 +258,11 @@ def test_layout(name: str, venue: str, computed: Computed, monkeypatch: pytest.M
 
 def _check_panels(figure: Figure) -> None:
     said = " ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
+    legends = [legend.get_window_extent() for legend in figure.legends]
     for axes in figure.axes:
         assert any(np.size(line.get_xdata()) for line in axes.lines), "a panel is empty"
         assert axes.get_legend() is None, "legends stand beside the panels: figure.legend(loc='outside ...')"
-        for legend in figure.legends:
-            assert not legend.get_window_extent().overlaps(axes.get_window_extent()), "legend over data"
+        assert not any(legend.overlaps(axes.get_window_extent()) for legend in legends), "legend over data"
         if any(isinstance(part, PolyCollection) for part in axes.collections):
             assert "band" in said.lower(), "the legend does not say what the band is"
 

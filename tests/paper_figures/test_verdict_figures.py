@@ -104,22 +104,18 @@ def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str,
             assert f"\n{row.verdict.status}: " in title
 
 
-@pytest.mark.parametrize("ending", ["png", "pdf"])
 @pytest.mark.parametrize("name", ["refuted", "undecided", "runs", "log", "diverged"])
 def test_its_script_draws_the_same_bytes(
-    judged: tuple[Results, dict[str, Outcome]],
-    outsider: Outsider,
-    tmp_path: Path,
-    name: str,
-    ending: venues.Format,
+    judged: tuple[Results, dict[str, Outcome]], outsider: Outsider, tmp_path: Path, name: str
 ) -> None:
     results, outcomes = judged
     claim, (row,) = outcomes[name].claim, outcomes[name].rows
-    style = Style(STYLE.settings, (ending,))
-    picture, _, script = verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)
-    again = tmp_path / f"again.{ending}"
-    outsider(script, again)
-    assert picture.read_bytes() == again.read_bytes()
+    style = Style(STYLE.settings, ("png", "pdf"))
+    *pictures, _, script = verdicts.plot(results.spec, claim, row, tmp_path / "claim-1", style)
+    again = [tmp_path / f"again.{ending}" for ending in style.formats]
+    outsider(script, *again)
+    for first, second in zip(pictures, again, strict=True):
+        assert first.read_bytes() == second.read_bytes(), first.name
 
 
 @pytest.mark.parametrize("name", [name for name in CLAIMS if name not in (*WITHOUT, "value", "rows")])
