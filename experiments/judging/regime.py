@@ -241,17 +241,18 @@ def _start(path: Path, lrs: Array, risk: Array, law: Law, settled: bool) -> Iter
 def _averaging(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
     start = path.times[0]
     mixing = path.mixing(path.times[-1])
-    begun = np.flatnonzero(mixing < 1)
+    begun = mixing < 1
     if path.anytime:
-        far = begun if begun.size or path.row.averaging == Last() else np.flatnonzero(_far_mixing(path) < 1)
-        if far.size and far[0] > start:
-            text = f"the average starts at t = {far[0]}, and the window at t = {start:g}"
-            yield Reason(text, WINDOW * float(far[0]))
+        far = begun if begun.any() or path.row.averaging == Last() else _far_mixing(path) < 1
+        first = int(far.argmax())
+        if far[first] and first > start:
+            text = f"the average starts at t = {first}, and the window at t = {start:g}"
+            yield Reason(text, WINDOW * float(first))
             return
     memory = float(mixing[-1])
     if 0 < memory < 1 and np.all(mixing[len(mixing) // 2 :] == memory):
         yield from _fixed_memory(path, lrs, 1 / memory)
-    elif begun.size:
+    elif begun.any():
         yield from _growing_memory(path, lrs, risk)
 
 
