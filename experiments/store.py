@@ -159,8 +159,8 @@ def _whole(path: Path) -> xr.Dataset:
             name: data.asstr()[()].astype(str) if data.dtype.hasobject else data[()]
             for name, data in file.items()
         }
-    coordinates = {name: (name, content.pop(name)) for name in DIMS if name in content}
-    coordinates["step"] = ("lr", content.pop("step"))
+    along = {**{name: name for name in DIMS}, "step": "lr"}
+    coordinates = {name: (dim, content.pop(name)) for name, dim in along.items() if name in content}
     return xr.Dataset({name: (DIMS[-v.ndim :], v) for name, v in content.items()}, coordinates, {"key": key})
 
 
