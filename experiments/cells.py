@@ -27,6 +27,9 @@ ENGINE_VERSION = 1
 BLOCK = 64
 """Runs per cell."""
 
+DIMS = ("run", "schedule", "lr", "averaging", "t")
+"""Of what is computed; an array without runs has the last four."""
+
 Engine: TypeAlias = Literal["exact", "jump", "step", "train"]
 """How a cell is computed: jump (in float64) where open loops keep the state Gaussian, otherwise step."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from ratelab.experiments.cells import Cell
+from ratelab.experiments.cells import DIMS, Cell
 from ratelab.experiments.spec import open_part
 from ratelab.experiments.units import unit_of_lr
 from ratelab.theory.arrays import Array
@@ -104,7 +104,6 @@ def compute(
             found = train.compute(asked, checkpoint, report)
         else:
             found = {"exact": exact, "jump": jump, "step": step}[made].compute(asked)
-    axes = ("run", "schedule", "lr", "averaging", "t")
     coordinates = {
         "schedule": list(map(repr, cell.schedules)),
         "lr": list(cell.lr),
@@ -114,7 +113,7 @@ def compute(
     }
     if cell.runs is not None:
         coordinates["run"] = list(asked.runs)
-    variables = {name: (axes[-values.ndim :], values) for name, values in found.items()}
+    variables = {name: (DIMS[-values.ndim :], values) for name, values in found.items()}
     about = {"problem": repr(cell.problem), "method": repr(cell.method), "horizon": cell.horizon}
     about["lr_unit"] = cell.lr_unit
     return xr.Dataset(variables, coordinates, attrs=about | {"engine": made})

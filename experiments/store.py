@@ -6,15 +6,18 @@ Every chunk carries a checksum: a file cut short or altered is noticed when it i
 
 import json
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import h5py
+import numpy as np
 import xarray as xr
 
-from ratelab.experiments.cells import Cell, cells
+from ratelab.experiments.cells import DIMS, Cell, cells
 from ratelab.experiments.spec import Spec, changes, resolved
 from ratelab.theory.arrays import InputError
 from ratelab.theory.cache import atomically
@@ -121,13 +124,10 @@ class Store:
         if not path.exists():
             raise InputError(f"{path} is missing ({cell.name}); compute it with `ratelab run`")
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as data:
-                found, key = data.load(), data.attrs.get("key")
+            found, reason = _whole(path), "it holds another cell"
         except (OSError, RuntimeError, KeyError, ValueError) as error:
-            found, key, reason = xr.Dataset(), None, str(error)
-        else:
-            reason = "it holds another cell"
-        if key != cell.key:
+            found, reason = xr.Dataset(), str(error)
+        if found.attrs.get("key") != cell.key:
             raise InputError(
                 f"{path} is damaged ({reason}); `ratelab run` sets it aside and computes it again"
             )
@@ -146,6 +146,22 @@ class Store:
         except InputError:
             return False
         return True
+
+
+def _whole(path: Path) -> xr.Dataset:
+    """What `xr.load_dataset` reads of a cell's file, ten times as fast, for its names and dims are known.
+
+    Of the attributes only the key.
+    """
+    with h5py.File(path) as file:
+        key = file.attrs.get("key")
+        content = {
+            name: data.asstr()[()].astype(str) if data.dtype.hasobject else data[()]
+            for name, data in file.items()
+        }
+    along = {**{name: name for name in DIMS}, "step": "lr"}
+    coordinates = {name: (dim, content.pop(name)) for name, dim in along.items() if name in content}
+    return xr.Dataset({name: (DIMS[-v.ndim :], v) for name, v in content.items()}, coordinates, {"key": key})
 
 
 class Curve(NamedTuple):
@@ -179,17 +195,23 @@ class Results:
         kept = curve.problem.quantities
         if quantity not in kept:
             raise InputError(f"{curve.problem!r} has no {quantity}; ask for {' or '.join(kept)}")
-        blocks = [self._select(cell, curve)[quantity] for cell in self._cells(curve) if cell.runs is not None]
-        return xr.concat(blocks, dim="run")
+        cells = [cell for cell in self._cells(curve) if cell.runs is not None]
+        blocks = [self._select(cell, curve, self._load(cell)[quantity]) for cell in cells]
+        return xr.concat(blocks, dim="run") if len(blocks) > 1 else blocks[0]
 
     def _read(self, curve: Curve, name: str) -> xr.DataArray | None:
         cell = next((cell for cell in self._cells(curve) if cell.runs is None), None)
-        return None if cell is None else self._select(cell, curve).get(name)
+        data = None if cell is None else self._load(cell).get(name)
+        return None if cell is None or data is None else self._select(cell, curve, data)
 
-    def _select(self, cell: Cell, curve: Curve) -> xr.Dataset:
-        data = self._load(cell)
-        data = data.sel(schedule=repr(curve.schedule), averaging=repr(curve.averaging), lr=curve.lr)
-        return data.sel(t=data["t"] <= curve.horizon)
+    def _select(self, cell: Cell, curve: Curve, data: xr.DataArray) -> xr.DataArray:
+        """A copy of the curve's part. By position: a search for labels takes twenty times as long."""
+        part = data.isel(
+            schedule=cell.schedules.index(curve.schedule),
+            lr=cell.lr.index(curve.lr),
+            averaging=cell.averagings.index(curve.averaging),
+        )
+        return part.isel(t=np.arange(bisect_right(cell.times, curve.horizon)))
 
     def _cells(self, curve: Curve) -> list[Cell]:
         home = self.spec.home(curve.schedule, curve.averaging, curve.horizon)

@@ -261,8 +261,11 @@ class InversePower:
     timescale: Annotated[float, Gt(0)] = 1.0
 
     def __call__(self, horizon: int, /) -> Array:
+        s = clock(horizon)
         with np.errstate(over="ignore"):  # a vanishing timescale or a huge power means 0
-            return np.asarray(np.power(1 + clock(horizon) / self.timescale, -self.power))
+            s /= self.timescale
+            s += 1
+            return np.power(s, -self.power, out=s)
 
     @property
     def facts(self) -> Facts:

@@ -241,17 +241,18 @@ def _start(path: Path, lrs: Array, risk: Array, law: Law, settled: bool) -> Iter
 def _averaging(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
     start = path.times[0]
     mixing = path.mixing(path.times[-1])
-    begun = np.flatnonzero(mixing < 1)
+    begun = mixing < 1
     if path.anytime:
-        far = begun if begun.size else np.flatnonzero(_far_mixing(path) < 1)
-        if far.size and far[0] > start:
-            text = f"the average starts at t = {far[0]}, and the window at t = {start:g}"
-            yield Reason(text, WINDOW * float(far[0]))
+        far = begun if begun.any() or path.row.averaging == Last() else _far_mixing(path) < 1
+        first = int(far.argmax())
+        if far[first] and first > start:
+            text = f"the average starts at t = {first}, and the window at t = {start:g}"
+            yield Reason(text, WINDOW * float(first))
             return
     memory = float(mixing[-1])
     if 0 < memory < 1 and np.all(mixing[len(mixing) // 2 :] == memory):
         yield from _fixed_memory(path, lrs, 1 / memory)
-    elif begun.size:
+    elif begun.any():
         yield from _growing_memory(path, lrs, risk)
 
 
@@ -464,10 +465,10 @@ def _ends(path: Path, horizon: int, smooth: float) -> tuple[float, float, float,
         steps = path.shape(horizon) * path.unit(horizon)
     except InputError:
         return None
-    steps = np.trim_zeros(steps, "b")
-    if not steps.size:
+    if not steps.any():
         return float(horizon), 0.0, 0.0, 0.0, 0.0
-    remembered = max(1, int(np.searchsorted(np.cumsum(steps[::-1]) * smooth, 1.0)))
+    steps = steps[: len(steps) - int((steps[::-1] != 0).argmax())]
+    remembered = _remembered(steps[::-1], smooth)
     half = steps[len(steps) // 2 :].mean()
     return (
         float(horizon),
@@ -476,6 +477,16 @@ def _ends(path: Path, horizon: int, smooth: float) -> tuple[float, float, float,
         float(half),
         float(steps[-1]),
     )
+
+
+def _remembered(backwards: Array, smooth: float) -> int:
+    """How many steps, from the last one `backwards`, have Σ η `smooth` < 1; at least one. Most are never
+    summed."""
+    count, sums = 1000, np.empty(0)
+    while len(sums) < len(backwards) and not (len(sums) and sums[-1] >= 1):
+        sums = np.cumsum(backwards[:count]) * smooth
+        count *= 10
+    return max(1, int(np.searchsorted(sums, 1.0)))
 
 
 def _plateau(path: Path, lrs: Array, risk: Array | None) -> Iterator[Reason]:
@@ -509,10 +520,10 @@ def _whole_numbers(value: object) -> Iterator[tuple[str, int]]:
 
 def _jump(schedule: Schedule, times: Array, k: int, last: int) -> float | None:
     """When the multipliers jump between the times k and k + 2; None where they do not."""
-    steps = np.diff(_far_sums(schedule, last))  # type: ignore[arg-type]  # schedules are frozen
-    low, high = int(times[k]), min(int(times[k + 2]), len(steps))
+    sums = _far_sums(schedule, last)  # type: ignore[arg-type]  # schedules are frozen
+    low, high = int(times[k]), min(int(times[k + 2]), len(sums) - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        jumps = np.abs(np.diff(np.log(steps[low - 1 : high])))
+        jumps = np.abs(np.diff(np.log(np.diff(sums[low - 1 : high + 1]))))
     largest = int(np.argmax(jumps))
     return float(low + largest) if jumps[largest] > 10 * np.median(jumps) else None
 
@@ -540,7 +551,9 @@ def _far_sums(schedule: Schedule, horizon: int) -> Array:
         steps = multipliers(schedule, _future(horizon))
     except InputError:  # a schedule that ends
         steps = multipliers(schedule, horizon)
-    return np.concatenate([[0.0], np.cumsum(steps)])
+    sums = np.zeros(len(steps) + 1)
+    np.cumsum(steps, out=sums[1:])
+    return sums
 
 
 def _far_mixing(path: Path) -> Array:
@@ -548,7 +561,7 @@ def _far_mixing(path: Path) -> Array:
     horizon = path.times[-1]
     known = max([horizon, *(value for _, value in _whole_numbers(path.row.averaging))])
     far = max(_future(horizon), min(2 * known, 10**8))
-    return np.asarray(path.row.averaging(np.ones(far)))
+    return np.asarray(path.row.averaging(np.broadcast_to(1.0, far)))
 
 
 # Helpers

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from scipy import stats
+from scipy import special
 
 from ratelab.theory.arrays import InputError
 
@@ -61,7 +61,7 @@ def tail(claims: int) -> float:
 
 def quantile(freedom: float, claims: int) -> float:
     """t_{freedom, 1 − 0.025/claims}."""
-    return float(stats.t.ppf(1 - tail(claims), freedom))
+    return float(special.stdtrit(freedom, 1 - tail(claims)))
 
 
 def order(value: float) -> str:

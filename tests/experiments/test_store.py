@@ -72,6 +72,14 @@ def test_bounds_lie_above_the_exact_risk_and_end_before_the_last_step(results: R
         assert (bound.values[:-1] >= exact.values[:-1]).all()
 
 
+def test_a_cell_is_read_as_xarray_reads_it(results: Results) -> None:
+    for cell in cells(SPEC):
+        whole = xr.load_dataset(results.store.cell_file(cell), engine="h5netcdf")
+        xr.testing.assert_identical(
+            results.store.read_cell(cell), whole.drop_attrs().assign_attrs(key=cell.key)
+        )
+
+
 def test_a_file_cut_short_is_an_input_error_that_names_it_and_the_remedy(
     results: Results, tmp_path: Path
 ) -> None:
