@@ -1,17 +1,18 @@
-"""What a Colab form promises and what the LoRA trainer does: the rate of every step, scheduler by scheduler.
+"""What a Colab form asks for and what the LoRA trainer does: the rate of every step, scheduler by scheduler.
 
 The form of hollowstrawberry's Lora_Trainer_XL with its own values (10 epochs, 2 repeats, batch 4, learning
-rate 3·10⁻⁴, warmup 5 %, number 3) and 93 pictures, through the trainer (kohya-ss sd-scripts). Solid: the
-unet's rate at each of the 470 steps that are taken. Dotted: what the form's words say, a warmup over 5 % of
-the steps and then the shape, with 3 restarts, or 3 cycles of the paper's REX. In the titles: the mean rate of
-both, in units of the learning rate. Panels 1 to 7 are the form's choices, the eighth is cosine in the older
+rate 3·10⁻⁴, warmup 5 %, number 3) and 93 pictures of one shape, through the trainer (kohya-ss sd-scripts).
+Solid: the unet's rate at each of the 470 steps that are taken. Dotted: the form's words as they are read
+here, a warmup over 5 % of the steps for all but constant and then the shape, with 3 restarts, or 3 cycles of
+the REX of Chen, Wolfe and Kyrillidis (2022), (1 − z)/(1 − z/2). In the titles: the mean rate of both, in
+units of the learning rate. Panels 1 to 7 are the form's choices, the eighth is cosine in the older
 Lora_Trainer; the last row is what the trainer knows besides and takes from a configuration file.
 
-The notebook reckons with 46.5 steps an epoch, the trainer takes 47. The warmup is lost for constant, and for
-cosine in the XL notebook; elsewhere it is t/W, so that the first step moves nothing. The number 3 makes two
-restarts. polynomial stops at an absolute 10⁻⁷. rex warms up in each of its cycles, stays high for longer than
-the paper's (d = 0.9 instead of 1/2), ends each at 6 % of its peak, and with the two steps that are left over
-it begins a fourth cycle.
+The notebook reckons with 46.5 steps an epoch and announces around 465; the trainer takes 47, and 470. The
+warmup is lost for cosine in the XL notebook; elsewhere it is t/W, so that the first step moves nothing. The
+number 3 makes two restarts. polynomial stops at an absolute 10⁻⁷. rex warms up in each of its cycles, stays
+high for longer than with d = 1/2 (the notebook sets d = 0.9), ends each cycle at 6 % of its peak, and with
+the two steps that are left over it begins a fourth.
 """
 
 import math
@@ -25,9 +26,10 @@ from matplotlib.lines import Line2D
 
 from ratelab.experiments.dialects import kohya
 from ratelab.experiments.dialects.kohya import Choice
+from ratelab.experiments.sources import Source
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import claim
+from ratelab.paper_figures.house.claims import claim, ours
 from ratelab.paper_figures.house.style import label_edges, look, new_figure
 from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
@@ -61,8 +63,8 @@ FILLED = Choice(
     notebook="Lora_Trainer_XL",
 )
 """The form filled in."""
-FLOOR, PEAK_DECAY = 1e-9, 0.9
-"""rex's min_lr and gamma, as the notebook writes them."""
+FLOOR, PEAK_DECAY, REX_D = 1e-9, 0.9, 0.9
+"""rex's min_lr, gamma and d, as the notebook writes them."""
 
 FORM: dict[str, Schedule] = {
     "constant": Constant(),
@@ -73,7 +75,7 @@ FORM: dict[str, Schedule] = {
     "polynomial": Polynomial(float(NUMBER)),
     "rex": Repeat(Rex(), 1 / NUMBER),
 }
-"""The form's choices, and their shapes as its words have it."""
+"""The form's choices, and the shapes that its words are read as."""
 
 PROMISED = FORM | {"cosine, older notebook": Cosine()}
 CONFIGURED = {
@@ -105,7 +107,8 @@ def data(full: bool = False, report: Report = quiet) -> Table:
         rates = {part: training.rates() / training.lr for part, training in parts.items()}
         columns = {"trained": rates["unet"], "text_encoder": rates["text_encoder"]}
         if name in PROMISED:
-            words = Warmup(PROMISED[name], FILLED.warmup)
+            shape = PROMISED[name]
+            words = shape if name == "constant" else Warmup(shape, FILLED.warmup)
             columns["chosen"] = multipliers(words, len(rates["unet"]))
         labels = {"scheduler": name, "schedule": repr(parts["unet"].schedule)}
         found += lines_of(labels, {"step": range(len(rates["unet"])), **columns})
@@ -120,7 +123,7 @@ def draw(table: Table) -> Figure:
         draw_one(panel, curve, name.replace("_", " "))
     label_edges(panels, x="step", y="rate / $10^{-4}$")
     line = Line2D([], [], color="0.4", label="solid: as the trainer steps (unet)")
-    dots = Line2D([], [], color="0.2", ls=":", label="dotted: as the form's words have it")
+    dots = Line2D([], [], color="0.2", ls=":", label="dotted: as the form's words are read")
     figure.legend(handles=[line, dots], loc="outside lower center", ncols=2)
     return figure
 
@@ -153,93 +156,117 @@ def after_warmup(rex: Array) -> float:
     return float(first[first.argmax() :].mean())
 
 
-FORM_WORDS, DERIVED = "Lora_Trainer_XL", "derived here"
+NOTEBOOK = Source(
+    "Lora_Trainer_XL",
+    "Lora_Trainer_XL.ipynb",
+    "this setting",
+    "full text",
+    setting="its form and the file that it writes, taken by its trainer",
+)
+TRAINER = Source(
+    "sd-scripts",
+    "train_network.py, line 800",
+    "this setting",
+    "full text",
+    setting="the trainer itself, as it reads that file",
+)
+TRANSFORMERS = Source(
+    "transformers",
+    "optimization.py, the lambdas with num_warmup_steps",
+    "this setting",
+    "full text",
+    setting="the functions that the trainer calls",
+)
+REX = Source(
+    "LoraEasyCustomOptimizer",
+    "RexAnnealingWarmRestarts.py, get_lr",
+    "this setting",
+    "full text",
+    setting="the scheduler that the notebook names for rex",
+)
 WARMED = ("constant_with_warmup", "linear", "cosine_with_restarts", "polynomial")
+DESCENT = 148
+"""Steps of a cycle of rex after its warmup: 156 less 8."""
 
 CLAIMS = (
     claim(
-        '"One epoch is a number of steps equal to: your number of images multiplied by their repeats, '
-        'divided by batch size"',
-        FORM_WORDS,
+        'an epoch is images times repeats over batch size, "around" 465 steps in all: those taken over 465',
+        NOTEBOOK.at("Lora_Trainer_XL.ipynb, lines 173 and 440", "around"),
+        lambda d: float(d["step"].max() + 1) / FILLED.notebook_steps,
+        "1 ± 0.02",
+    ),
+    claim(
+        "an epoch's last batch is not full, but is a step: steps an epoch",
+        TRAINER,
         lambda d: float(d["step"].max() + 1) / EPOCHS,
-        "46.5",
-        refuted="the last batch of an epoch is not full, but is a step: 47, and 470 steps instead of 465",
+        "47",
     ),
     claim(
         "linear: steps of warmup, 5 % of the 465 that the notebook reckons with, rounded down",
-        FORM_WORDS,
+        NOTEBOOK.at("Lora_Trainer_XL.ipynb, line 433"),
         of("linear", np.argmax),
         "23",
     ),
     claim(
-        "cosine with a warmup of 5 %: share of the steps before the peak",
-        FORM_WORDS,
+        'cosine, "steps spent warming up" set to 5 %: share of the steps before the peak',
+        NOTEBOOK.at("Lora_Trainer_XL.ipynb, lines 194 and 476"),
         of("cosine", lambda rates: np.argmax(rates) / len(rates)),
         "0.05 ± 0.0051",
-        refuted="the XL notebook writes no lr_warmup_steps for cosine; the older one does",
-    ),
-    claim(
-        "constant with a warmup of 5 %: the first rate, in units of the learning rate, is low",
-        FORM_WORDS,
-        of("constant", lambda rates: rates[0]),
-        "at most 0.5",
-        refuted="the warmup is lost: sd-scripts refuses one for constant, and the notebook writes none",
+        refuted="none: the XL notebook writes no lr_warmup_steps for cosine; the older one does",
     ),
     claim(
         "with a warmup the first step moves nothing: the largest of four first rates",
-        f"{DERIVED}, from the warmup's t/W",
+        TRANSFORMERS,
         lambda d: max(float(d.where("scheduler", name).first("trained")) for name in WARMED),
         "0",
     ),
     claim(
-        '"cosine_with_restarts with 3 restarts": restarts',
-        FORM_WORDS,
+        '"cosine_with_restarts with 3 restarts", number 3: restarts',
+        NOTEBOOK.at("Lora_Trainer_XL.ipynb, lines 191 and 193"),
         of("cosine_with_restarts", lambda rates: np.sum(np.diff(rates) > 0.5)),
         "3",
         refuted="the number counts descents: 3 descents have 2 restarts",
     ),
     claim(
-        "polynomial: the last rate is transformers' lr_end = 1e-7, whatever the learning rate",
-        "sd-scripts",
+        "polynomial: the last rate is lr_end = 1e-7, whatever the learning rate",
+        TRANSFORMERS.at("optimization.py, get_polynomial_decay_schedule_with_warmup"),
         of("polynomial", lambda rates: LR * rates[-1]),
         "1e-7 ± 0.51e-9",
     ),
     claim(
-        "rex: the peak of the third cycle, in units of the first",
-        "gamma = 0.9 in the notebook",
+        "rex, gamma = 0.9: the peak of the third cycle, in units of the first",
+        REX.at("RexAnnealingWarmRestarts.py, _update_cycle"),
         of("rex", lambda rex: cycle(rex, 2).max() / rex.max()),
         f"{PEAK_DECAY**2} ± 1e-9",
     ),
     claim(
-        "rex: mean over a cycle after its warmup, as of the paper's (1 - z)/(1 - z/2)",
-        "Chen, Wolfe and Kyrillidis 2022",
+        "rex is the paper's, (1 - z)/(1 - z/2): the mean over a cycle after its warmup",
+        ours("its name, read as Chen, Wolfe and Kyrillidis 2022's"),
         of("rex", after_warmup),
         f"{2 - 2 * math.log(2)} ± 0.005",
-        refuted="the notebook sets d = 0.9 for the paper's 1/2",
+        refuted="0.83: the notebook sets d = 0.9 where that is 1/2",
     ),
     claim(
         "rex: the same mean, of (1 - z)/((1 - d) + d (1 - z)) with d = 0.9",
-        f"{DERIVED}: an integral",
+        REX,
         of("rex", after_warmup),
         f"{10 / 9 - 10 / 81 * math.log(10)} ± 0.005",
     ),
     claim(
-        "rex: the last rate of a cycle, in units of its peak, is its floor, min_lr = 1e-9",
-        FORM_WORDS,
+        "rex: the last rate of a cycle, in units of its peak, 1/(n (1 - d) + d) after a descent of n steps",
+        REX,
         of("rex", lambda rex: cycle(rex, 0)[-1] / rex.max()),
-        f"{FLOOR / LR} ± 1e-6",
-        refuted="the last step of a cycle is at 6.4 % of its peak, the first of the next at the floor",
+        f"{1 / (DESCENT * (1 - REX_D) + REX_D)} ± 1e-4",
     ),
     claim(
-        "rex: the training ends as its third cycle does: the last rate over that cycle's last",
-        FORM_WORDS,
+        "rex: the two steps that three cycles leave begin a fourth: the last rate over the third's last",
+        ours("the notebook's 470 // 3 steps a cycle"),
         of("rex", lambda rex: rex[-1] / cycle(rex, 2)[-1]),
-        "1 ± 0.01",
-        refuted="3 cycles of 156 steps leave 2 of the 470, which begin a fourth cycle with its warmup",
+        "at least 1.5",
     ),
     claim(
         "the text encoder's rates in units of its own: farthest from the unet's, by rex's absolute floor",
-        DERIVED,
+        ours(),
         lambda d: float(np.abs(d["text_encoder"] - d["trained"]).max()),
         f"{FLOOR / FILLED.text_encoder_lr - FLOOR / LR} ± 1e-9",
     ),

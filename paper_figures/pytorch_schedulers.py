@@ -6,13 +6,14 @@ our schedule, read from the guide's line of code. Dots: the rate in torch's opti
 dots: the momentum that the scheduler sets. The guide doesn't draw LambdaLR and MultiplicativeLR, which take a
 function; here both take 1/(1 + t/10), and MultiplicativeLR multiplies its values up.
 
-What surprises: CosineAnnealingLR climbs back to its first rate after T_max, and neither it nor the warm
-restarts ever train at eta_min. PolynomialLR with total_iters = 8 trains for 24 of the 32 steps at a rate of
-0. ExponentialLR with a factor of 1/2 per step goes no further in all than two steps at the first rate.
-CyclicLR's "exp_range" is "triangular" until its gamma is set. CyclicLR and OneCycleLR ignore the optimizer's
-rate, and give a momentum of 0.8 to 0.95 to an SGD that was made without. OneCycleLR's peak falls between two
-steps; one step past its end the linear one is negative, and two past it torch fails. Milestones and start
-factors count steps of the scheduler, not epochs as the guide's comments have it.
+What surprises: CosineAnnealingLR trains at eta_min one step after the guide's last, and then climbs back to
+its first rate; with warm restarts it never does. PolynomialLR with total_iters = 8 trains for 24 of the 32
+steps at a rate of 0. ExponentialLR with a factor of 1/2 per step goes no further in all than two steps at the
+first rate. CyclicLR's "exp_range" is "triangular" until its gamma is set. CyclicLR and OneCycleLR ignore the
+optimizer's rate, and give a momentum of 0.8 to 0.95 to an SGD that was made without. OneCycleLR's peak falls
+between two steps; one step past its end the linear one is negative, and two past it torch fails. Torch's
+docstrings, which the guide quotes, count milestones and the start factor in epochs, as for a scheduler that
+is stepped once in each; here they count steps.
 """
 
 import math
@@ -27,9 +28,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ratelab.experiments import dialects
+from ratelab.experiments.sources import Source
 from ratelab.experiments.spec import Measure
 from ratelab.paper_figures.house.about import About, Report, quiet
-from ratelab.paper_figures.house.claims import claim
+from ratelab.paper_figures.house.claims import claim, ours as asked
 from ratelab.paper_figures.house.style import label_edges, look, new_figure
 from ratelab.paper_figures.house.table import Table, lines_of, table_of
 from ratelab.theory.arrays import Array
@@ -207,9 +209,35 @@ def exp_range(table: Table) -> float:
     return float(np.abs(cycles[0] - cycles[1]).max())
 
 
-GUIDE, DERIVED = "Monigatti 2022", "derived here"
+GUIDE = Source(
+    "Monigatti 2022",
+    "Custom Learning Rate Schedulers with Lambda Functions",
+    "this setting",
+    "full text",
+    setting="its two formulas; the function is ours",
+)
+TORCH = Source(
+    "torch's docstrings",
+    "torch/optim/lr_scheduler.py",
+    "this setting",
+    "full text",
+    setting="torch's own class, stepped here",
+)
+QUOTED = Source(
+    "torch's docstrings, quoted by Monigatti 2022",
+    "torch/optim/lr_scheduler.py",
+    "another setting",
+    "full text",
+    words="of a scheduler stepped once an epoch",
+)
+PRECISION, DERIVED = asked("docs/dialects.md"), asked("derived from torch's formula")
 COSINE, LINEAR = "cosine, 32 steps", "linear, 32 steps"
-PRECISION = "the precision that the dialects promise"
+
+
+def above_eta_min(cycle: int) -> float:
+    """The last rate of a cosine of so many steps from 10 eta_min, in units of eta_min."""
+    return 1 + 4.5 * (1 + math.cos(math.pi * (cycle - 1) / cycle))
+
 
 CLAIMS = (
     claim(
@@ -228,17 +256,17 @@ CLAIMS = (
     ),
     claim(
         'MultiStepLR, milestones = [8, ...] "list of epoch indices": the epoch of the first drop',
-        GUIDE,
+        QUOTED.at("MultiStepLR, milestones", QUOTED.words),
         of("MultiStepLR", lambda rates: np.argmax(rates < 0.75 * LR) / EPOCH),
         "8",
-        refuted="the guide steps the scheduler after every update, so milestones are steps: the first is 8",
+        refuted="stepped after every update, as in the guide, milestones are steps: the first is 8",
     ),
     claim(
         'LinearLR, start_factor = 0.5 "the number we multiply learning rate in the first epoch": its mean',
-        GUIDE,
+        QUOTED.at("LinearLR, start_factor", QUOTED.words),
         of("LinearLR", lambda rates: rates[:EPOCH].mean() / LR),
         "0.5 ± 1e-3",
-        refuted="only the first step has the factor 0.5; the next has 0.5625, and the epoch's mean is 0.719",
+        refuted="stepped after every update only the first step has 0.5, and the epoch on average 0.719",
     ),
     claim(
         "ExponentialLR, factor 1/2 per step: sum of the 32 rates, in units of the first",
@@ -253,11 +281,16 @@ CLAIMS = (
         "0.75",
     ),
     claim(
-        'CosineAnnealingLR, eta_min = 1e-4 "minimum learning rate": the smallest rate of the 32 steps',
-        GUIDE,
-        of("CosineAnnealingLR", lambda rates: rates[:SHOWN].min()),
-        "1e-4 ± 0.51e-6",
-        refuted="eta_min would come one step after the last; the smallest rate is 2.2 % above it",
+        'CosineAnnealingLR, eta_min = 1e-4 "minimum learning rate": the rate at step 32, the smallest',
+        TORCH.at("CosineAnnealingLR, eta_min"),
+        of("CosineAnnealingLR", np.min),
+        "1e-4 ± 1e-12",
+    ),
+    claim(
+        "... but the guide's 32 steps end one before: their smallest rate over eta_min",
+        DERIVED,
+        of("CosineAnnealingLR", lambda rates: rates[:SHOWN].min() / 1e-4),
+        f"{above_eta_min(32)} ± 1e-8",
     ),
     claim(
         "CosineAnnealingLR goes on after T_max = 32 by climbing: rate at step 64 over the first",
@@ -266,54 +299,74 @@ CLAIMS = (
         "1 ± 1e-9",
     ),
     claim(
-        'CosineAnnealingWarmRestarts, eta_min = 1e-4 "minimum learning rate": the smallest rate',
-        GUIDE,
-        of("CosineAnnealingWarmRestarts", np.min),
-        "1e-4 ± 0.51e-6",
-        refuted="each restart comes where eta_min would: the smallest rate is 34 % above it",
+        "CosineAnnealingWarmRestarts restarts where eta_min would come: the smallest rate over eta_min",
+        DERIVED,
+        of("CosineAnnealingWarmRestarts", lambda rates: rates.min() / 1e-4),
+        f"{above_eta_min(8)} ± 1e-8",
     ),
     claim(
         'CyclicLR, mode "exp_range": largest difference from mode "triangular" as gamma is not set',
-        DERIVED,
+        TORCH.at("CyclicLR, gamma", "1 by default"),
         exp_range,
         "0 ± 1e-18",
     ),
     claim(
-        "CyclicLR and OneCycleLR adjust the learning rate: momentum of an SGD that was made without, at most",
-        GUIDE,
-        lambda d: float(np.nanmax(d["momentum"][d["t"] < SHOWN], initial=0.0)),
-        "0",
-        refuted="cycle_momentum is on by default: CyclicLR sets 0.8 to 0.9, OneCycleLR 0.85 to 0.95",
+        "CyclicLR's first rate, for an optimizer's rate of 1e-3: base_lr",
+        TORCH.at("CyclicLR, base_lr"),
+        of("CyclicLR", lambda rates: rates[0], "triangular2"),
+        "1e-4 ± 1e-15",
+    ),
+    claim(
+        "CyclicLR and OneCycleLR cycle the momentum unless told not to: the largest of an SGD made without",
+        TORCH.at("OneCycleLR, cycle_momentum and max_momentum"),
+        lambda d: float(np.nanmax(d["momentum"][d["t"] < SHOWN])),
+        "0.95 ± 1e-12",
+    ),
+    claim(
+        "... and the smallest",
+        TORCH.at("CyclicLR, cycle_momentum and base_momentum"),
+        lambda d: float(np.nanmin(d["momentum"][d["t"] < SHOWN])),
+        "0.8 ± 1e-12",
     ),
     claim(
         "OneCycleLR's first rate, for max_lr = 1e-3 and an optimizer's rate of 1e-3: max_lr/25",
-        "torch's default div_factor",
+        TORCH.at("OneCycleLR, div_factor"),
         of("OneCycleLR", lambda rates: rates[0], COSINE),
         "4e-5 ± 1e-15",
     ),
     claim(
-        "OneCycleLR (linear), the last rate is max_lr/25/10,000: relative error of torch's",
-        "torch's default final_div_factor",
-        of("OneCycleLR", lambda rates: abs(rates[SHOWN - 1] / 4e-9 - 1), LINEAR),
-        "0 ± 1e-12",
-        refuted="torch gets there by subtracting rates of 1e-3, which leaves eleven digits; ours is exact",
+        "OneCycleLR (linear), the last rate: max_lr/25/10,000",
+        TORCH.at("OneCycleLR, final_div_factor"),
+        of("OneCycleLR", lambda rates: rates[SHOWN - 1], LINEAR),
+        "4e-9 ± 1e-18",
     ),
     claim(
         'OneCycleLR (linear), max_lr = 1e-3 "upper learning rate boundary in the cycle": its largest rate',
-        GUIDE,
+        TORCH.at("OneCycleLR, max_lr"),
         of("OneCycleLR", np.nanmax, LINEAR),
-        "1e-3 ± 0.51e-6",
-        refuted="the peak lies at step 8.6, between two updates: the largest rate is 1.8 % below max_lr",
+        "at most 1e-3",
     ),
     claim(
-        "OneCycleLR (linear), one step past its 32: the rate",
+        "... which it doesn't reach, as the peak lies at step 8.6: its largest rate over max_lr",
+        DERIVED,
+        of("OneCycleLR", lambda rates: np.nanmax(rates) / 1e-3, LINEAR),
+        f"{1 - 0.4 / 22.4} ± 1e-6",
+    ),
+    claim(
+        "OneCycleLR (linear), one step past its 32: the rate, below 0",
         DERIVED,
         of("OneCycleLR", lambda rates: rates[SHOWN], LINEAR),
-        "at most 0",
+        f"{4e-9 - (1e-3 - 4e-9) / 22.4} ± 1e-9",
+    ),
+    claim(
+        "... and torch fails at the next: the rates that it gives",
+        TORCH.at("OneCycleLR, get_lr"),
+        of("OneCycleLR", lambda rates: np.isfinite(rates).sum(), LINEAR),
+        "33",
     ),
     claim(
         "LambdaLR over MultiplicativeLR with the same function, step 31: decades apart",
-        "lr[t] = lr[0] f(t) and lr[t] = lr[t-1] f(t), as Monigatti 2022 writes them",
+        GUIDE,
         lambda d: math.log10(rates(d, "LambdaLR")[31] / rates(d, "MultiplicativeLR")[31]),
         f"{-sum(math.log10(function(t)) for t in range(1, 31))} ± 1e-9",
     ),
