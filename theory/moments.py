@@ -30,9 +30,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy  # its parts come when they are used
 from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
 from ratelab.theory.threads import spread
@@ -441,10 +441,30 @@ def without_noise(law: Law) -> Law:
 
 def gradient_norms(law: Law, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array:
     """G_t² = E‖g_t‖², t = 0 … T−1, shape (S, n, T): what a worst-case bound asks for."""
+    return _with_norms(law, multipliers, lrs, (), np.array([multipliers.shape[1]]), momentum)[1]
+
+
+def risk_and_norms(
+    law: Law, multipliers: Array, lrs: Array, mixings: Sequence[Array], records: Integers
+) -> tuple[Array, Array]:
+    """`exact_risk` and `gradient_norms` without momentum, of one run where one recursion has both."""
+    if isinstance(law, Additive) or records[-1] < multipliers.shape[1]:
+        return exact_risk(law, multipliers, lrs, mixings, records), gradient_norms(law, multipliers, lrs)
+    return _with_norms(law, multipliers, lrs, mixings, records)
+
+
+def _with_norms(
+    law: Law,
+    multipliers: Array,
+    lrs: Array,
+    mixings: Sequence[Array],
+    records: Integers,
+    momentum: float = 0.0,
+) -> tuple[Array, Array]:
     schedules, horizon = multipliers.shape
     norms = np.zeros((schedules * len(lrs), horizon))
-    _run(law, multipliers, lrs, (), np.array([horizon]), momentum, norms)
-    return np.where(np.isfinite(norms), norms, np.inf).reshape(schedules, len(lrs), horizon)
+    risk = _run(law, multipliers, lrs, mixings, records, momentum, norms)
+    return risk, np.where(np.isfinite(norms), norms, np.inf).reshape(schedules, len(lrs), horizon)
 
 
 def _run(
@@ -527,7 +547,7 @@ def critical_lr(law: Law, momentum: float = 0.0) -> float:
                 d = (1 - b) * (2 * (1 + b) - eta * lam) - (1 + b) * eta * lam / law.batch
                 return float(np.sum((1 + b) * eta * lam / (law.batch * d))) - 1
 
-            return float(brentq(excess, 0.0, limit * (1 - 1e-13), xtol=1e-300, rtol=1e-14))
+            return float(scipy.optimize.brentq(excess, 0.0, limit * (1 - 1e-13), xtol=1e-300, rtol=1e-14))
         case Minibatches():
             if b != 0:
                 raise InputError(
