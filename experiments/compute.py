@@ -1,6 +1,7 @@
 """One cell computed: what it asks of its engine, and the numbers that come of it, with their coordinates."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from ratelab.theory.feedback import Feedback
 from ratelab.theory.schedules import Schedule, multipliers
 
 if TYPE_CHECKING:
-    from ratelab.experiments.engines.job import Job
+    from ratelab.experiments.engines.job import Curves, Job
 
 
 @contextlib.contextmanager
@@ -28,18 +29,20 @@ def one_thread(kernels: int = 1) -> Iterator[None]:
     Kernels whose tasks share no sum may be spread over several.
     """
     import numba
-    import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    before = numba.get_num_threads(), torch.get_num_threads()
+    torch = sys.modules.get("torch")  # what was not imported has no threads
+    before = numba.get_num_threads(), torch and torch.get_num_threads()
     with threadpool_limits(1):
         numba.set_num_threads(kernels)
-        torch.set_num_threads(1)
+        if torch:
+            torch.set_num_threads(1)
         try:
             yield
         finally:
             numba.set_num_threads(before[0])
-            torch.set_num_threads(before[1])
+            if torch:
+                torch.set_num_threads(before[1])
 
 
 def job(cell: Cell, device: str = "cpu") -> "Job[Any]":
@@ -88,6 +91,22 @@ def _at_ends(averaging: Averaging, ticks: int, steps: Array) -> Array:
     return mixing
 
 
+def _engine(asked: "Job[Any]", made: str) -> Callable[..., "Curves"]:
+    """What computes it. Torch, which takes seconds, is imported where it is needed, before one_thread."""
+    from ratelab.experiments.engines import exact, jump, step
+
+    if made == "train":
+        from ratelab.experiments.engines import train
+
+        return train.compute
+    if made == "step" and not step.compiled(asked):
+        from ratelab.experiments.engines import plain
+
+        return plain.step
+    engines = {"exact": exact.compute, "jump": jump.compute, "step": step.compute}
+    return engines[made]
+
+
 def compute(
     cell: Cell,
     device: str = "cpu",
@@ -96,14 +115,10 @@ def compute(
     report: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """The numbers of one cell; nothing but its content enters. What trains may use a GPU and more threads."""
-    from ratelab.experiments.engines import exact, jump, step, train
-
     asked, made = job(cell, device), cell.engine
+    engine = _engine(asked, made)
     with one_thread(threads if made == "train" else 1):
-        if made == "train":
-            found = train.compute(asked, checkpoint, report)
-        else:
-            found = {"exact": exact, "jump": jump, "step": step}[made].compute(asked)
+        found = engine(asked, checkpoint, report) if made == "train" else engine(asked)
     coordinates = {
         "schedule": list(map(repr, cell.schedules)),
         "lr": list(cell.lr),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cases import ROOT
+from filelock import FileLock
 
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ROOMS = ("theory", "problems", "experiments", "paper_figures")
@@ -44,6 +45,14 @@ class Flat:
         return ((drawn - np.float32(0.5)) * np.float32(np.sqrt(12))).astype(np.float32)
 ''',
 }
+BATTERIES = {
+    "theory/test_schedules.py": "[Half]",
+    "theory/test_averaging.py": "[Lagging]",
+    "problems/test_noise.py": "[Flat(",
+    "problems/test_problem.py": "[Bowl(",
+    "paper_figures/test_figures.py": "[steepest_descent]",
+    "experiments/dialects/test_dialects.py": "[steady]",
+}
 DIALECT = '''"""A framework that knows one word: "steady"."""
 
 from ratelab.experiments.dialects import DialectError, Training
@@ -62,8 +71,10 @@ def write(training: Training) -> str:
     return "steady"
 '''
 ASKED = """
-import contextlib, io, json
+import contextlib, io, json, sys
 from pathlib import Path
+
+import pytest
 from ratelab.main import main
 
 def said(*arguments):
@@ -88,6 +99,7 @@ print(json.dumps({
         ("Half()", "schedule"), ("Lagging()", "averaging"),
         ("Bowl(UniformSpectrum(2, condition_number=2.0), noise=Flat(0.5))", "problem"),
     )],
+    "tests": pytest.main(sys.argv[1:]),
 }))
 """
 
@@ -111,10 +123,8 @@ def named_anew(path: Path, old: str, new: str) -> str:
     return "\n" + re.sub(rf"\b{old}\b", new, source)
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def house(copy: Path) -> None:
     """The house with one addition of each kind."""
-    copy = tmp_path_factory.mktemp("addition") / "house"
     unfinished = ("*.pyc.*", "*.tmp.*")  # what another process is compiling
     skipped = shutil.ignore_patterns(*ROOMS, *unfinished)
     shutil.copytree(ROOT / "ratelab", copy / "ratelab", ignore=skipped)
@@ -131,22 +141,37 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     figures = copy / "paper_figures"
     shutil.copy(figures / "d2l_gradient_descent.py", figures / "steepest_descent.py")
     (copy / "experiments" / "dialects" / "steady.py").write_text(DIALECT, encoding="utf-8")
-    return copy
 
 
-def python(copy: Path, *arguments: str) -> str:
-    """What a Python says that imports the copy, in a folder beside it."""
+def answers(copy: Path) -> str:
+    """What a Python says that imports the copy, in a folder beside it: the tests, and last the answers."""
     environment = os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "200", "HYPOTHESIS_PROFILE": "quick"}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=copy.parent, env=environment, capture_output=True, text=True
-    )
+    files = [str(copy / "tests" / file) for file in (*BATTERIES, "theory/test_moments.py")]
+    few = "Half or Lagging or Flat or Bowl or steepest_descent or steady or covered"
+    command = [sys.executable, "-c", ASKED, "-v", "-n", "0", *files, "-k", few, "-m", "not slow"]
+    done = subprocess.run(command, cwd=copy.parent, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, asked once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    file = folder / "addition" / "answers.txt"
+    file.parent.mkdir(exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            house(file.parent / "house")
+            file.write_text(answers(file.parent / "house"), encoding="utf-8")
+    return file.read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
-def test_they_are_listed_read_named_and_shown(copy: Path) -> None:
-    found = json.loads(python(copy, "-c", ASKED).splitlines()[-1])
+def test_they_are_listed_read_named_and_shown(said: str) -> None:
+    found = json.loads(said.splitlines()[-1])
     for listed in ("Half()", "Lagging()", "Flat(sd=1.0)", "Bowl(spectrum", "steepest_descent"):
         assert listed in found["list"]
     assert {"Half", "Lagging", "Flat", "Bowl"} <= set(found["names"])
@@ -161,20 +186,9 @@ def test_they_are_listed_read_named_and_shown(copy: Path) -> None:
         assert "steepest_descent" in found[shown]
 
 
-BATTERIES = {
-    "theory/test_schedules.py": "[Half]",
-    "theory/test_averaging.py": "[Lagging]",
-    "problems/test_noise.py": "[Flat(",
-    "problems/test_problem.py": "[Bowl(",
-    "paper_figures/test_figures.py": "[steepest_descent]",
-    "experiments/dialects/test_dialects.py": "[steady]",
-}
-
-
 @pytest.mark.slow
-def test_the_batteries_try_them(copy: Path) -> None:
-    files = [str(copy / "tests" / file) for file in (*BATTERIES, "theory/test_moments.py")]
-    few = "Half or Lagging or Flat or Bowl or steepest_descent or steady or covered"
-    passed = python(copy, "-m", "pytest", "-v", "-n", "0", *files, "-k", few, "-m", "not slow")
+def test_the_batteries_try_them(said: str) -> None:
+    *passed, answers = said.splitlines()
+    assert json.loads(answers)["tests"] == 0, said
     for file, added in BATTERIES.items():
-        assert any(file in line and added in line for line in passed.splitlines()), (file, added)
+        assert any(file in line and added in line for line in passed), (file, added)

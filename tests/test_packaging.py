@@ -1,6 +1,7 @@
 """What is installed: a source distribution with all that tests need, a wheel made from it each part once,
 and the wheel at work in a folder whose own packages are called as our rooms are."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -76,7 +77,21 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index")
     say(*pip, wheel, folder=folder)
     (site_packages(folder) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    for room in ROOMS:
+        keep_kernels(ROOT / room, site_packages(folder) / "ratelab" / room)
     return folder
+
+
+def keep_kernels(ours: Path, installed: Path) -> None:
+    """What numba has compiled here already; it tells a source by its size and time."""
+    for kernel in ours.rglob("*.nb[ic]"):
+        copy = installed / kernel.relative_to(ours)
+        copy.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has put a newer one in its place
+            shutil.copy(kernel, copy)
+    for source in ours.rglob("*.py"):
+        times = source.stat()
+        os.utime(installed / source.relative_to(ours), ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def site_packages(environment: Path) -> Path:

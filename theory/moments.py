@@ -30,9 +30,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy  # whose parts are loaded where they are named
 from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
 from ratelab.theory.threads import spread
@@ -251,9 +251,18 @@ def _table_start(law: Any) -> Any:
 
 @njit(fastmath={"contract"})
 def _table_noise(noise_map: Any, state: Any, added: Any) -> None:
-    """`added`: the covariance of the gradient, packed."""
+    """`added`: the covariance of the gradient, packed. Four rows at a time, one after the other in each sum:
+    it is the map that has to be read, not the sums."""
     added[:] = 0.0
-    for h in range(state.shape[0]):
+    fours = state.shape[0] // 4 * 4
+    for h in range(0, fours, 4):
+        s, s1, s2, s3 = state[h], state[h + 1], state[h + 2], state[h + 3]
+        for e in range(added.shape[0]):
+            total = added[e] + noise_map[h, e] * s
+            total += noise_map[h + 1, e] * s1
+            total += noise_map[h + 2, e] * s2
+            added[e] = total + noise_map[h + 3, e] * s3
+    for h in range(fours, state.shape[0]):
         for e in range(added.shape[0]):
             added[e] += noise_map[h, e] * state[h]
 
@@ -441,10 +450,30 @@ def without_noise(law: Law) -> Law:
 
 def gradient_norms(law: Law, multipliers: Array, lrs: Array, momentum: float = 0.0) -> Array:
     """G_t² = E‖g_t‖², t = 0 … T−1, shape (S, n, T): what a worst-case bound asks for."""
+    return _with_norms(law, multipliers, lrs, (), np.array([multipliers.shape[1]]), momentum)[1]
+
+
+def risk_and_norms(
+    law: Law, multipliers: Array, lrs: Array, mixings: Sequence[Array], records: Integers
+) -> tuple[Array, Array]:
+    """`exact_risk` and `gradient_norms` without momentum, of one run where one recursion has both."""
+    if isinstance(law, Additive) or records[-1] < multipliers.shape[1]:
+        return exact_risk(law, multipliers, lrs, mixings, records), gradient_norms(law, multipliers, lrs)
+    return _with_norms(law, multipliers, lrs, mixings, records)
+
+
+def _with_norms(
+    law: Law,
+    multipliers: Array,
+    lrs: Array,
+    mixings: Sequence[Array],
+    records: Integers,
+    momentum: float = 0.0,
+) -> tuple[Array, Array]:
     schedules, horizon = multipliers.shape
     norms = np.zeros((schedules * len(lrs), horizon))
-    _run(law, multipliers, lrs, (), np.array([horizon]), momentum, norms)
-    return np.where(np.isfinite(norms), norms, np.inf).reshape(schedules, len(lrs), horizon)
+    risk = _run(law, multipliers, lrs, mixings, records, momentum, norms)
+    return risk, np.where(np.isfinite(norms), norms, np.inf).reshape(schedules, len(lrs), horizon)
 
 
 def _run(
@@ -527,7 +556,7 @@ def critical_lr(law: Law, momentum: float = 0.0) -> float:
                 d = (1 - b) * (2 * (1 + b) - eta * lam) - (1 + b) * eta * lam / law.batch
                 return float(np.sum((1 + b) * eta * lam / (law.batch * d))) - 1
 
-            return float(brentq(excess, 0.0, limit * (1 - 1e-13), xtol=1e-300, rtol=1e-14))
+            return float(scipy.optimize.brentq(excess, 0.0, limit * (1 - 1e-13), xtol=1e-300, rtol=1e-14))
         case Minibatches():
             if b != 0:
                 raise InputError(

@@ -3,15 +3,16 @@
 One schedule at a time, to keep memory small.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
 from ratelab.experiments.engines.job import Curves, Job
-from ratelab.problems.problem import Problem, exact_risk, gradient_norms
+from ratelab.problems.problem import Problem, exact_risk
 from ratelab.theory.arrays import Array, Integers
 from ratelab.theory.averaging import Averaging, Last, StepWeighted, Uniform
 from ratelab.theory.bounds import average_curve, omega_curve
+from ratelab.theory.moments import risk_and_norms
 from ratelab.theory.schedules import multipliers
 
 
@@ -21,27 +22,30 @@ def compute(job: Job[Problem]) -> Curves:
     exact, bound, constants = np.full(shape, np.nan), np.full(shape, np.nan), job.problem.constants
     for s, schedule in enumerate(job.schedules):
         row = multipliers(schedule, job.horizon)
-        mixings = [averaging(row)[None] for averaging in job.averagings]
-        if job.problem.law is not None:
-            momentum = job.method.momentum
-            exact[s] = exact_risk(job.problem, row[None], job.lrs, mixings, job.records, momentum)[0]
-        for n, squared in enumerate(_squared_norms(job, row)):
+        risk, norms = _known(job, row)
+        if risk is not None:
+            exact[s] = risk
+        for n, squared in enumerate(norms):
             for a, averaging in enumerate(job.averagings):
                 bound[s, n, a] = bound_curve(averaging, job.lrs[n] * row, job.records, constants.D, squared)
     return {name: a for name, a in {"exact": exact, "bound": bound}.items() if not np.isnan(a).all()}
 
 
-def _squared_norms(job: Job[Problem], row: Array) -> Iterator[Array]:
-    """What bounds E‖g_t‖² of each lr, (T,): its exact value or else G²; nothing where neither is known.
+def _known(job: Job[Problem], row: Array) -> tuple[Array | None, Sequence[Array]]:
+    """Of one schedule the risk (n, A, K), where there is a law, and what bounds E‖g_t‖² of each lr, (T,):
+    its exact value or else G²; nothing where neither is known.
 
     Nor with momentum: the bounds are those of the plain subgradient method.
     """
-    if job.method.momentum != 0:
-        return
-    if job.problem.law is not None:
-        yield from gradient_norms(job.problem, row[None], job.lrs)[0]
-    elif job.problem.constants.G is not None:
-        yield from [np.full(job.horizon, job.problem.constants.G**2)] * len(job.lrs)
+    problem, momentum, largest = job.problem, job.method.momentum, job.problem.constants.G
+    if problem.law is None:
+        squared = [] if largest is None or momentum != 0 else [np.full(job.horizon, largest**2)]
+        return None, squared * len(job.lrs)
+    mixings = [averaging(row)[None] for averaging in job.averagings]
+    if momentum != 0:
+        return exact_risk(problem, row[None], job.lrs, mixings, job.records, momentum)[0], []
+    risk, norms = risk_and_norms(problem.law, row[None], job.lrs, mixings, job.records)
+    return risk[0], list(norms[0])
 
 
 def bound_curve(

@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ratelab.experiments.engines import plain
 from ratelab.experiments.engines.job import RUNS, Curves, Job, blocks
 from ratelab.experiments.engines.kernels import stepping
 from ratelab.problems.problem import Problem, Sample
@@ -28,13 +27,20 @@ Compiled: TypeAlias = Quadratic | StreamingLeastSquares | TableLeastSquares
 """What kernels know."""
 
 
+def compiled(job: Job[Problem]) -> bool:
+    """Whether kernels know it."""
+    return job.loops is None and isinstance(job.problem, Compiled)
+
+
 def compute(job: Job[Problem]) -> Curves:
     """As "risk" (R, S, n, A, K), f of the averagings − f*; infinite after an overflow.
 
     The sample of an update depends on (key, run, update) only.
     """
     problem = job.problem
-    if job.loops is not None or not isinstance(problem, Compiled):
+    if not isinstance(problem, Compiled) or not compiled(job):
+        from ratelab.experiments.engines import plain  # and with it torch, which takes seconds
+
         return plain.step(job)
     mixings, where = job.averages
     abreast = _abreast(job, problem, mixings.shape[1])

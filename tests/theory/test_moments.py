@@ -31,6 +31,7 @@ from ratelab.theory.moments import (
     critical_lr,
     exact_risk,
     gradient_norms,
+    risk_and_norms,
     steady_risk,
 )
 from ratelab.theory.notation import catalogue
@@ -304,6 +305,17 @@ def test_constant_steps_averaged_on_least_squares() -> None:
     ones = np.ones((1, n))
     found = exact_risk(law, ones, np.array([lr]), [Uniform()(ones[0])[None]], np.array([n]))[0, 0, 0, 0]
     assert n * found == pytest.approx(0.5 * np.sum(noise / LAM), rel=1e-4)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("last", [30, 29])
+def test_the_risk_and_the_norms_of_one_run_are_those_of_two(law: Law, last: int) -> None:
+    """Bit for bit."""
+    steps, lrs = schedules(30), np.array([0.5, 0.1])
+    asked = steps, lrs, [np.ones_like(steps), np.full_like(steps, 0.3)], np.array([0, 7, last])
+    risk, norms = risk_and_norms(law, *asked)
+    np.testing.assert_array_equal(risk, exact_risk(law, *asked))
+    np.testing.assert_array_equal(norms, gradient_norms(law, steps, lrs))
 
 
 def test_gradient_norms_are_their_definition() -> None:
