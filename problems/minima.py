@@ -23,8 +23,8 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+import scipy  # whose parts are loaded where they are named
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve, eigh
 
 from ratelab.theory import cache
 from ratelab.theory.arrays import Array, InputError, Integers
@@ -148,8 +148,8 @@ class _Multinomial:
         stride = max(1, n // (8 * p))
         X, q = self.features[::stride], probabilities[::stride]
         mean = _gram(X, (q * (1 - q)).mean(axis=1)) / len(X)
-        factor = cho_factor(mean + self.weight_decay * np.eye(p))
-        return lambda residual: np.asarray(cho_solve(factor, residual.T).T)
+        factor = scipy.linalg.cho_factor(mean + self.weight_decay * np.eye(p))
+        return lambda residual: np.asarray(scipy.linalg.cho_solve(factor, residual.T).T)
 
     def certified(self, weights: Array) -> Minimum:
         """The minimum that these weights witness; InputError where their certificate is too weak."""
@@ -292,7 +292,7 @@ def _interior_point(hinge: _Hinge) -> Array:
         system = _gram(X, 1 / theta) / n + decay * np.eye(p)
         if not np.isfinite(system).all():
             break
-        towards = partial(_towards, hinge, cho_factor(system), theta, m - xi + v, (a, b, v, xi))
+        towards = partial(_towards, hinge, scipy.linalg.cho_factor(system), theta, m - xi + v, (a, b, v, xi))
         da, dv, dxi = towards(-a * v, -b * xi)
         length = _longest((a, da), (b, -da), (v, dv), (xi, dxi))
         ahead = float(
@@ -318,7 +318,7 @@ def _towards(
     X, s = hinge.features, hinge.signs
     a, b, v, xi = point
     right = (change_av / a - change_bxi / b + drift) / theta
-    dw = cho_solve(factor, (s * right) @ X / len(s))
+    dw = scipy.linalg.cho_solve(factor, (s * right) @ X / len(s))
     da = right - s * (X @ dw) / theta
     return da, (change_av - v * da) / a, (change_bxi + xi * da) / b
 
@@ -389,7 +389,9 @@ def _largest_eigenvalue(features: ArrayLike) -> float:
     """λ_max(XᵀX/n)."""
     X = _table(features)
     last = X.shape[1] - 1
-    (largest,) = eigh(_gram(X, np.ones(len(X))) / len(X), eigvals_only=True, subset_by_index=(last, last))
+    (largest,) = scipy.linalg.eigh(
+        _gram(X, np.ones(len(X))) / len(X), eigvals_only=True, subset_by_index=(last, last)
+    )
     return float(largest)
 
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy  # whose parts are loaded where they are named
 from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from ratelab.theory.arrays import Array, InputError, Integers, once_infinite
 from ratelab.theory.threads import spread
@@ -527,7 +527,7 @@ def critical_lr(law: Law, momentum: float = 0.0) -> float:
                 d = (1 - b) * (2 * (1 + b) - eta * lam) - (1 + b) * eta * lam / law.batch
                 return float(np.sum((1 + b) * eta * lam / (law.batch * d))) - 1
 
-            return float(brentq(excess, 0.0, limit * (1 - 1e-13), xtol=1e-300, rtol=1e-14))
+            return float(scipy.optimize.brentq(excess, 0.0, limit * (1 - 1e-13), xtol=1e-300, rtol=1e-14))
         case Minibatches():
             if b != 0:
                 raise InputError(

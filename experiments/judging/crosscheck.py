@@ -2,8 +2,8 @@
 verdict."""
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from ratelab.experiments.judging.evidence import aligned
 from ratelab.theory.arrays import Array, InputError
@@ -94,5 +94,5 @@ def _mean_zero_p_value(y: Array) -> Array:
     g = skew / np.sqrt(n)
     hall = student + g * student**2 / 3 + g**2 * student**3 / 27 + g / 6
     freedom = np.clip(n / (2 * np.maximum(kurtosis - 1, 1e-300)), 1, n - 1)
-    p: Array = np.where(still, np.where(mean == 0, 1.0, 0.0), 2 * stats.t.sf(np.abs(hall), freedom))
+    p: Array = np.where(still, np.where(mean == 0, 1.0, 0.0), 2 * scipy.stats.t.sf(np.abs(hall), freedom))
     return p

@@ -4,10 +4,11 @@ Pure statistics, like `evidence`. An estimate that can decide nothing says why (
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+import scipy  # whose parts are loaded where they are named: stats takes a while
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from ratelab.experiments.judging.verdict import Relation, Status, Verdict, decide, label, order, tail
 from ratelab.theory.arrays import Array, InputError
@@ -201,7 +202,7 @@ def _reaches(influence: Array, level: float) -> tuple[float, float]:
     z = influence / np.sqrt(variance)
     g = max(float((z**3).mean()), 0.0) / np.sqrt(n)
     freedom = float(np.clip(n / max(float((z**4).mean()) - 1, 1e-9), 1, n - 1))
-    student, reduced = float(stats.t.isf(level, n - 1)), float(stats.t.isf(level, freedom))
+    student, reduced = float(scipy.stats.t.isf(level, n - 1)), float(scipy.stats.t.isf(level, freedom))
     hall = 3 / g * (1 + float(np.cbrt(g * (reduced + g / 6) - 1))) if g > 1e-6 else reduced
     return student * error, hall * error
 
@@ -209,8 +210,8 @@ def _reaches(influence: Array, level: float) -> tuple[float, float]:
 def _binomial(share: float, rows: int, claims: int) -> tuple[float, float]:
     """Clopper-Pearson's interval of a share of so many rows."""
     hits, level = min(max(share, 0.0), 1.0) * rows, tail(claims)
-    low = float(stats.beta.ppf(level, hits, rows - hits + 1)) if hits > 0 else 0.0
-    high = float(stats.beta.ppf(1 - level, hits + 1, rows - hits)) if hits < rows else 1.0
+    low = float(scipy.stats.beta.ppf(level, hits, rows - hits + 1)) if hits > 0 else 0.0
+    high = float(scipy.stats.beta.ppf(1 - level, hits + 1, rows - hits)) if hits < rows else 1.0
     return low, high
 
 
@@ -262,8 +263,8 @@ def fraction_estimate(hits: int, runs: int, claims: int = 1, unclear: int = 0) -
     if not 0 <= hits <= most <= runs:
         raise InputError(f"{most} of {runs} runs is no fraction; give hits from 0 to {runs}")
     least = tail(claims)
-    low = float(stats.beta.ppf(least, hits, runs - hits + 1)) if hits else 0.0
-    high = float(stats.beta.ppf(1 - least, most + 1, runs - most)) if most < runs else 1.0
+    low = float(scipy.stats.beta.ppf(least, hits, runs - hits + 1)) if hits else 0.0
+    high = float(scipy.stats.beta.ppf(1 - least, most + 1, runs - most)) if most < runs else 1.0
     doubt = ""
     if unclear == runs:
         doubt = "in every run it lies below the floor of what is known: compare earlier"
@@ -375,8 +376,9 @@ def _remedy(estimate: Estimate, number: float, tolerance: float, relation: Relat
         return "an interval never fits into so small a tolerance: give a larger one"
     if not 0 < width < 30 * room:
         return "its end lies on the number claimed, where no number of runs decides"
-    half = spread / float(stats.t.isf(tail(estimate.claims), n - 1))  # Student's quantile falls with n, too
+    student = partial(scipy.stats.t.isf, tail(estimate.claims))  # falls with n, too
+    half = spread / float(student(n - 1))
     wider = n
-    while wider < 10**7 and half * (n / wider) ** 0.5 * stats.t.isf(tail(estimate.claims), wider - 1) > room:
+    while wider < 10**7 and half * (n / wider) ** 0.5 * student(wider - 1) > room:
         wider = -(-wider * 11 // 10)
     return f"more runs would narrow it: about {order(max(1.5 * wider, 1.5 * n))}"

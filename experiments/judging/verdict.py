@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from scipy import stats
+import scipy
 
 from ratelab.theory.arrays import InputError
 
@@ -61,7 +61,7 @@ def tail(claims: int) -> float:
 
 def quantile(freedom: float, claims: int) -> float:
     """t_{freedom, 1 − 0.025/claims}."""
-    return float(stats.t.ppf(1 - tail(claims), freedom))
+    return float(scipy.stats.t.ppf(1 - tail(claims), freedom))
 
 
 def order(value: float) -> str:
