@@ -29,6 +29,7 @@ def one_thread(kernels: int = 1) -> Iterator[None]:
     Kernels whose tasks share no sum may be spread over several.
     """
     import numba
+    import scipy.linalg.cython_blas  # noqa: F401 - compiled code calls its products; limited only once loaded
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     torch = sys.modules.get("torch")  # what was not imported has no threads

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-import scipy
+import scipy  # whose parts are loaded where they are named
 from numpy.typing import ArrayLike
 
 from ratelab.theory import cache

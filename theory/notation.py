@@ -167,11 +167,10 @@ def _checked_init(cls: type) -> Callable[..., None]:
         except ValidationError as error:
             faults = _translate(cls, error, dict(zip(_fields(cls), args, strict=False)) | fields)
         else:
-            hints = _fields(cls).items()
             faults = tuple(
                 (name, f"{cls.__name__}.{name} = {fault}")
-                for name, hint in hints
-                for fault in _misplaced(getattr(self, name), _kinds(hint))
+                for name, kinds in _rooms(cls).items()
+                for fault in _misplaced(getattr(self, name), kinds)
             )
         if faults:
             invalid = _FieldsError(_join([message for _, message in faults]))
@@ -251,6 +250,12 @@ def _fields(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+@functools.cache
+def _rooms(cls: type) -> dict[str, tuple[str, ...]]:
+    """The kinds of values that each field has room for."""
+    return {name: _kinds(hint) for name, hint in _fields(cls).items()}
+
+
 def _kinds(annotation: object) -> tuple[str, ...]:
     """The kinds of values an annotation has room for: by the protocol's name, or by a registered class."""
     if isinstance(annotation, type) and annotation in _KIND_OF:
@@ -316,8 +321,8 @@ def _read_call(node: ast.Call, kinds: tuple[str, ...], faults: list[str], level:
 
 def _read_arguments(node: ast.Call, cls: type | None, faults: list[str], level: int) -> dict[str, object]:
     """What a call gives for each field of a class; REFUSED for what cannot be read."""
-    fields = {} if cls is None else _fields(cls)
-    first = [*list(fields)[:1], *[None] * len(node.args)]
+    rooms = {} if cls is None else _rooms(cls)
+    first = [*list(rooms)[:1], *[None] * len(node.args)]
     places = [*zip(first, node.args, strict=False), *((each.arg, each.value) for each in node.keywords)]
     given: dict[str, object] = {}
     for index, (name, argument) in enumerate(places):
@@ -325,10 +330,10 @@ def _read_arguments(node: ast.Call, cls: type | None, faults: list[str], level: 
             faults.extend(_place_faults(cls, name, argument, index, len(node.args)))
         member: object = REFUSED
         if not isinstance(argument, ast.Starred):
-            member = _read(argument, _kinds(fields[name]) if name in fields else KINDS, faults, level + 1)
+            member = _read(argument, rooms.get(name or "", KINDS), faults, level + 1)
         if cls is not None and name in given:
             faults.append(f"{cls.__name__}.{name} is given twice")
-        if name in fields:
+        if name in rooms:
             given[name] = member
     return given
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import scipy
 from numpy.random import Generator
-from scipy import stats
 
 from ratelab.experiments.engines import jump
 from ratelab.experiments.engines.job import Job
@@ -145,7 +145,7 @@ def missed(family: Family, tally: Tally) -> tuple[str, ...]:
         ("false supported", tally.false_supported, tally.false_claims, FALSE_SUPPORTED),
         ("true undecided", tally.true_undecided * family.honest, tally.true_claims, HONEST_UNDECIDED),
     )
-    return tuple(name for name, hits, n, aim in aims if stats.binom.sf(hits - 1, n, aim) < MISSED)
+    return tuple(name for name, hits, n, aim in aims if scipy.stats.binom.sf(hits - 1, n, aim) < MISSED)
 
 
 # Claims about a curve

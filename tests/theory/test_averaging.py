@@ -28,8 +28,21 @@ steps = st.lists(st.floats(1e-3, 1e3) | st.just(0.0), max_size=40).map(np.array)
 
 @pytest.mark.parametrize("name", catalogue("averaging"))
 @given(data=st.data())
-def test_every_averaging_is_a_convex_combination(name: str, data: st.DataObject) -> None:
+def test_every_averaging_keeps_every_law(name: str, data: st.DataObject) -> None:
+    """All laws are asked of each example, because drawing it costs more than they do."""
     averaging, eta = data.draw(instances(catalogue("averaging")[name])), data.draw(steps)
+    it_is_its_notation(averaging)
+    it_is_a_convex_combination(averaging, eta)
+
+
+def it_is_its_notation(averaging: Averaging) -> None:
+    again = parse(repr(averaging), "averaging")
+    assert again == averaging
+    assert repr(again) == repr(averaging)
+    assert pickle.loads(pickle.dumps(averaging)) == averaging
+
+
+def it_is_a_convex_combination(averaging: Averaging, eta: Array) -> None:
     c = averaging(eta)
     assert isinstance(averaging, Averaging)
     assert c.shape == eta.shape
@@ -39,16 +52,6 @@ def test_every_averaging_is_a_convex_combination(name: str, data: st.DataObject)
     assert w.shape == (len(eta) + 1,)
     assert np.all(w >= 0)
     assert w.sum() == pytest.approx(1.0, rel=1e-12)
-
-
-@pytest.mark.parametrize("name", catalogue("averaging"))
-@given(data=st.data())
-def test_every_averaging_is_its_notation(name: str, data: st.DataObject) -> None:
-    averaging = data.draw(instances(catalogue("averaging")[name]))
-    again = parse(repr(averaging), "averaging")
-    assert again == averaging
-    assert repr(again) == repr(averaging)
-    assert pickle.loads(pickle.dumps(averaging)) == averaging
 
 
 @given(averagings, steps, st.floats(1e-6, 1e6))

@@ -100,8 +100,18 @@ def test_every_rule_is_its_notation(rule: Any, schedule: Schedule) -> None:
     assert pickle.loads(pickle.dumps(rule)) == rule
 
 
-@given(rules, tables())
-def test_every_rule_keeps_the_protocol(rule: Feedback, table: Array) -> None:
+@given(rules, tables(), st.integers(0, 30), st.sampled_from([0.25, 2.0, 16.0]))
+def test_every_rule_keeps_every_law(rule: Any, table: Array, cut: int, unit: float) -> None:
+    """All laws are asked of each example, because drawing it costs more than they do."""
+    it_keeps_the_protocol(rule, table)
+    runs_do_not_know_of_each_other(rule, table)
+    the_factor_depends_on_the_past_only(rule, table, cut)
+    a_relative_threshold_has_no_unit(rule, table, unit)
+    the_largest_is_the_smallest_of_the_negative(rule, table)
+    the_open_loop_part_is_left_alone(rule, table)
+
+
+def it_keeps_the_protocol(rule: Feedback, table: Array) -> None:
     state = rule.start(len(table))
     np.testing.assert_array_equal(state["factor"], 1.0)
     for column in table.T:
@@ -120,8 +130,7 @@ def test_every_rule_keeps_the_protocol(rule: Feedback, table: Array) -> None:
         state = after
 
 
-@given(rules, tables())
-def test_runs_do_not_know_of_each_other(rule: Feedback, table: Array) -> None:
+def runs_do_not_know_of_each_other(rule: Feedback, table: Array) -> None:
     together = replay(rule, table)
     for run, row in enumerate(table):
         np.testing.assert_array_equal(replay(rule, row[None])[0], together[run])
@@ -151,8 +160,7 @@ def test_a_run_resumed_anywhere_is_the_uninterrupted_one(
         np.testing.assert_array_equal(factor, whole[:, k])
 
 
-@given(rules, tables(), st.integers(0, 30))
-def test_the_factor_depends_on_the_past_only(rule: Feedback, table: Array, cut: int) -> None:
+def the_factor_depends_on_the_past_only(rule: Feedback, table: Array, cut: int) -> None:
     np.testing.assert_array_equal(replay(rule, table[:, :cut]), replay(rule, table)[:, :cut])
 
 
@@ -174,22 +182,19 @@ def test_the_greedy_factor_stays_within_its_bounds(rule: GreedyLR, table: Array)
     assert np.all((factors >= min(rule.low, 1.0)) & (factors <= max(rule.high, 1.0)))
 
 
-@given(rules, tables(), st.sampled_from([0.25, 2.0, 16.0]))
-def test_a_relative_threshold_has_no_unit(rule: Any, table: Array, unit: float) -> None:
+def a_relative_threshold_has_no_unit(rule: Any, table: Array, unit: float) -> None:
     if getattr(rule, "threshold_mode", "abs") == "rel":
         table = np.round(16 * np.clip(table, -5, 5)) / 16  # multiples and sums are then exact
         np.testing.assert_array_equal(replay(rule, unit * table), replay(rule, table))
 
 
-@given(rules, tables())
-def test_the_largest_is_the_smallest_of_the_negative(rule: Any, table: Array) -> None:
+def the_largest_is_the_smallest_of_the_negative(rule: Any, table: Array) -> None:
     if getattr(rule, "threshold_mode", "abs") == "abs":
         other = replace(rule, mode={"min": "max", "max": "min"}[rule.mode])
         np.testing.assert_array_equal(replay(other, -table), replay(rule, table))
 
 
-@given(rules, tables())
-def test_the_open_loop_part_is_left_alone(rule: Any, table: Array) -> None:
+def the_open_loop_part_is_left_alone(rule: Any, table: Array) -> None:
     warm = replace(rule, schedule=Warmup(Linear(), 3))
     assert warm.schedule == Warmup(Linear(), 3)
     np.testing.assert_array_equal(replay(warm, table), replay(rule, table))

@@ -47,16 +47,30 @@ ROUNDING, TINY = 1e-12, 1e-300
 ENDLESS = ["Chebyshev", "Stages"]  # every horizon has steps of its own, and none leads on
 
 
-def drawn(data: st.DataObject, name: str) -> Schedule:
-    schedule: Schedule = data.draw(instances(catalogue("schedule")[name]))
-    return schedule
-
-
 @pytest.mark.parametrize("name", NAMES)
-@given(data=st.data(), T=horizons)
+@given(data=st.data(), S=horizons, T=horizons)
 @existing
-def test_every_schedule_gives_finite_nonnegative_multipliers(name: str, data: st.DataObject, T: int) -> None:
-    schedule = drawn(data, name)
+def test_every_schedule_keeps_every_law(name: str, data: st.DataObject, S: int, T: int) -> None:
+    """All laws are asked of each example, because drawing it costs more than they do."""
+    schedule: Schedule = data.draw(instances(catalogue("schedule")[name]))
+    is_its_notation(schedule)
+    gives_finite_nonnegative_multipliers(schedule, T)
+    keeps_its_declared_range(schedule, T)
+    keeps_its_declared_monotonicity(schedule, T)
+    begins_with_itself_if_declared_anytime(schedule, S, T)
+    if name not in ENDLESS:
+        closes_as_its_facts_say(schedule, T + 1)
+
+
+def is_its_notation(schedule: Schedule) -> None:
+    again = parse(repr(schedule), "schedule")
+    assert again == schedule
+    assert repr(again) == repr(schedule)
+    assert hash(again) == hash(schedule)
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+
+
+def gives_finite_nonnegative_multipliers(schedule: Schedule, T: int) -> None:
     s = schedule(T)
     assert s.shape == (T,)
     assert s.dtype == np.float64
@@ -65,22 +79,7 @@ def test_every_schedule_gives_finite_nonnegative_multipliers(name: str, data: st
     assert isinstance(schedule, Schedule)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@given(data=st.data())
-def test_every_schedule_is_its_notation(name: str, data: st.DataObject) -> None:
-    schedule = drawn(data, name)
-    again = parse(repr(schedule), "schedule")
-    assert again == schedule
-    assert repr(again) == repr(schedule)
-    assert hash(again) == hash(schedule)
-    assert pickle.loads(pickle.dumps(schedule)) == schedule
-
-
-@pytest.mark.parametrize("name", NAMES)
-@given(data=st.data(), T=horizons)
-@existing
-def test_declared_range(name: str, data: st.DataObject, T: int) -> None:
-    schedule = drawn(data, name)
+def keeps_its_declared_range(schedule: Schedule, T: int) -> None:
     declared, s = facts(schedule), multipliers(schedule, T)
     slack = ROUNDING * np.max(s, initial=0.0) + TINY
     assert 0 <= declared.low <= declared.high
@@ -88,11 +87,7 @@ def test_declared_range(name: str, data: st.DataObject, T: int) -> None:
     assert np.all(s <= declared.high + slack)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@given(data=st.data(), T=horizons)
-@existing
-def test_declared_monotonicity(name: str, data: st.DataObject, T: int) -> None:
-    schedule = drawn(data, name)
+def keeps_its_declared_monotonicity(schedule: Schedule, T: int) -> None:
     declared, s = facts(schedule), multipliers(schedule, T)
     change, slack = np.diff(s), ROUNDING * np.max(s, initial=0.0)
     assert (declared.monotone == "constant") == (declared.low == declared.high)
@@ -102,14 +97,22 @@ def test_declared_monotonicity(name: str, data: st.DataObject, T: int) -> None:
         assert np.all(change >= -slack)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@given(data=st.data(), S=horizons, T=horizons)
-@existing
-def test_declared_anytime_means_that_prefixes_agree(name: str, data: st.DataObject, S: int, T: int) -> None:
-    schedule = drawn(data, name)
+def begins_with_itself_if_declared_anytime(schedule: Schedule, S: int, T: int) -> None:
     if facts(schedule).anytime:
         S, T = min(S, T), max(S, T)
         np.testing.assert_array_equal(multipliers(schedule, S), multipliers(schedule, T)[:S])
+
+
+def closes_as_its_facts_say(schedule: Schedule, T: int) -> None:
+    end, declared, last = closing(schedule, T), facts(schedule), multipliers(schedule, T)[-1]
+    slack = ROUNDING * max(end, last, 1.0)
+    assert declared.low - slack <= end <= declared.high + slack
+    if declared.monotone in ("constant", "decreasing"):
+        assert end <= last + slack
+    if declared.monotone in ("constant", "increasing"):
+        assert end >= last - slack
+    if declared.anytime:
+        assert end == multipliers(schedule, T + 1)[T]
 
 
 def test_a_schedule_that_is_not_anytime_is_seen_to_differ() -> None:
@@ -179,22 +182,6 @@ def test_closed_forms(schedule: Schedule, formula: object, T: int) -> None:
 def test_the_end_value_is_reached_one_step_after_the_last() -> None:
     assert Linear()(10)[-1] == pytest.approx(1 / 10)
     assert WarmupStableDecay(warmup=0, cooldown=5)(10)[-1] == pytest.approx(1 / 5)
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ENDLESS])
-@given(data=st.data(), T=st.integers(1, 60))
-@existing
-def test_the_closing_value_keeps_to_the_facts(name: str, data: st.DataObject, T: int) -> None:
-    schedule = drawn(data, name)
-    end, declared, last = closing(schedule, T), facts(schedule), multipliers(schedule, T)[-1]
-    slack = ROUNDING * max(end, last, 1.0)
-    assert declared.low - slack <= end <= declared.high + slack
-    if declared.monotone in ("constant", "decreasing"):
-        assert end <= last + slack
-    if declared.monotone in ("constant", "increasing"):
-        assert end >= last - slack
-    if declared.anytime:
-        assert end == multipliers(schedule, T + 1)[T]
 
 
 @pytest.mark.parametrize(

@@ -159,8 +159,15 @@ def test_every_class_of_torch_is_known() -> None:
 
 @pytest.mark.parametrize("name", ALONE)
 @given(data=st.data())
-def test_every_class_gives_the_rates_of_torch(name: str, data: st.DataObject) -> None:
-    text, T = data.draw(ALONE[name]), data.draw(horizons)
+def test_every_class_keeps_every_law(name: str, data: st.DataObject) -> None:
+    """All laws are asked of each text, because drawing it costs more than they do."""
+    text, T, steps = data.draw(ALONE[name]), data.draw(horizons), data.draw(st.integers(1, 20))
+    it_gives_the_rates_of_torch(text, T)
+    the_closed_form_of_torch_is_ours(text)
+    stepped_it_gives_its_schedule_from_the_beginning(text, steps)
+
+
+def it_gives_the_rates_of_torch(text: str, T: int) -> None:
     live = build(text, optimizer())
     from_live, from_text = read(live, horizon=T), read(text, lr=LR, horizon=T)
     assert not isinstance(from_text.schedule, Values), from_text.notes
@@ -168,10 +175,8 @@ def test_every_class_gives_the_rates_of_torch(name: str, data: st.DataObject) ->
     close(from_text.rates(), drive(live, T), RECURSIVE)
 
 
-@pytest.mark.parametrize("name", ALONE)
-@given(data=st.data())
-def test_the_closed_form_of_torch_is_ours(name: str, data: st.DataObject) -> None:
-    live = build(data.draw(ALONE[name]), optimizer())
+def the_closed_form_of_torch_is_ours(text: str) -> None:
+    live = build(text, optimizer())
     training, T = read(live), 30
     if hasattr(live, "_get_closed_form_lr"):
         theirs = np.empty(T)
@@ -179,6 +184,24 @@ def test_the_closed_form_of_torch_is_ours(name: str, data: st.DataObject) -> Non
             live.last_epoch = t
             theirs[t] = live._get_closed_form_lr()[0]
         close(training.rates(T), theirs, CLOSED)
+
+
+def stepped_it_gives_its_schedule_from_the_beginning(text: str, steps: int) -> None:
+    live = build(text, optimizer())
+    fresh = read(live, horizon=25)
+    for _ in range(steps):
+        live.step()
+    if isinstance(live, swa_utils.SWALR):  # where it began is known only while it anneals
+        steps = min(steps, live.anneal_epochs)
+        if live._step_count > live.anneal_epochs:
+            return
+    again = read(live, horizon=25)
+    close(again.rates(), fresh.rates(), RECURSIVE)
+    assert any(f"stands at update {steps}:" in note for note in again.notes)
+    assert not any("something else" in note for note in again.notes)
+    before = json.dumps(live.state_dict(), default=str)
+    read(live, horizon=25)
+    assert json.dumps(live.state_dict(), default=str) == before
 
 
 @given(st.lists(st.one_of(*MULTIPLYING.values()), min_size=1, max_size=4), horizons)
@@ -334,27 +357,6 @@ def test_the_multistep_trace_as_plotted_and_as_used() -> None:
 
 
 # -- live schedulers ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ALONE)
-@given(data=st.data())
-def test_a_stepped_scheduler_gives_its_schedule_from_the_beginning(name: str, data: st.DataObject) -> None:
-    text, steps = data.draw(ALONE[name]), data.draw(st.integers(1, 20))
-    live = build(text, optimizer())
-    fresh = read(live, horizon=25)
-    for _ in range(steps):
-        live.step()
-    if name == "SWALR":  # where it began is known only while it anneals
-        steps = min(steps, live.anneal_epochs)
-        if live._step_count > live.anneal_epochs:
-            return
-    again = read(live, horizon=25)
-    close(again.rates(), fresh.rates(), RECURSIVE)
-    assert any(f"stands at update {steps}:" in note for note in again.notes)
-    assert not any("something else" in note for note in again.notes)
-    before = json.dumps(live.state_dict(), default=str)
-    read(live, horizon=25)
-    assert json.dumps(live.state_dict(), default=str) == before
 
 
 def test_a_rate_that_something_else_moved_is_noted() -> None:
