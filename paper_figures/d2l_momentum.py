@@ -360,7 +360,7 @@ CLAIMS = (
         "19 ± 0.01",
     ),
     claim(
-        "most of the benefits of averaging over a batch: stationary f of β = 0.9 over plain SGD's, one η/(1 − β)",
+        "most of the benefits of averaging over a batch: stationary f, β = 0.9 over plain SGD, one η/(1 − β)",
         replace(
             _GENERAL,
             place="section 12.6.1.1 (chapter_optimization/momentum.md)",
