@@ -53,7 +53,7 @@ ABOUT = About(
     source="Schaipp et al. 2025, figures 2 to 5, 12 and 20; Hägele et al. 2024, 3 to 6",
     link="https://arxiv.org/abs/2501.18965",
     topics=("bounds", "decay", "shapes"),
-    seconds=(3, 9),
+    seconds=(1, 6),
 )
 
 
