@@ -259,7 +259,7 @@ CLAIMS = (
         _BELIEF,
         _single("variance", 0.7),
         f"0.45 {_WITHIN}",
-        refuted="t^-0.7 and t^-0.45 are both present, and a million updates are too few",
+        refuted="t^-0.7 and t^-0.45 are both present, and the window is too short to tell them apart",
     ),
     claim(
         "64 dimensions are enough to read the exponent of the bias, α = 0",
