@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 INSTALL := PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet
 QUICK := -m "not slow and not study and not conformance"
 
+# The tests start a hundred processes: where this is set, each compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-quick test-studies conformance lint bench figures gallery docs clean
 
 demo: $(READY)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ratelab.experiments.judging.claims import *
     from ratelab.experiments.judging.outcome import *
     from ratelab.experiments.methods import *
+    from ratelab.experiments.sources import *
     from ratelab.experiments.spec import *
     from ratelab.experiments.store import *
 else:

@@ -69,12 +69,13 @@ class Mirror:
         handler.end_headers()
         if self.cut is not None:
             body, self.cut = body[: self.cut], None
+        place = len(self.sent)  # its own: an earlier answer may still be on its way
         self.sent.append(0)
         with suppress(OSError):  # the client has gone
             for piece in range(0, len(body), PIECE):
                 if piece and self.wait:
                     self.wait.wait(60)
-                self.sent[-1] += handler.wfile.write(body[piece : piece + PIECE])
+                self.sent[place] += handler.wfile.write(body[piece : piece + PIECE])
 
 
 @contextmanager
