@@ -87,7 +87,7 @@ def test_no_claim_holds_whatever_is_measured(path: Path) -> None:
         spec = load(path)
     except InputError as error:
         pytest.skip(str(error))
-    worlds = [World(spec, seed) for seed in range(20)]
+    worlds = [World(spec, seed) for seed in range(60)]
     for claim in spec.claims:
         select = getattr(claim.measured, "select", Selector())
         if claim.expect != "refuted" and select.lr != "tuned":

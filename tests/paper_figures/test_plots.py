@@ -115,6 +115,7 @@ def test_what_lies_on_its_way_out_hides_nobody(results: Results) -> None:
     assert 0.2 < high < 1e8
 
 
+@pytest.mark.slow
 def test_its_script_draws_the_same_bytes(results: Results, outsider: Outsider, tmp_path: Path) -> None:
     odd = replace(results.spec, title=r"a \nu, $x, a \"quoted\" title" + '"""', labels={})
     picture, _, script = plots.plot(Results(odd, results.store), Plot(), tmp_path / "p", STYLE, titled=True)
@@ -146,6 +147,7 @@ def test_a_notebook_shows_them(results: Results) -> None:
         assert shown._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_plot_from_the_command_line(shell: Shell) -> None:
     where = ("--where", "averaging=Uniform()", "--where", "lr=0.5")
     said = shell("plot", "results/plots", "--compensate", "1", *where, "--venue", "icml", "--column")

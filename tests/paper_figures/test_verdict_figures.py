@@ -69,6 +69,7 @@ def drawn(spec: Spec, claim: Claim, row: Row) -> Figure:
         return verdicts.draw(table, **verdicts.arguments(spec, claim, row))
 
 
+@pytest.mark.slow
 def test_a_figure_for_each_row_of_each_rate(
     judged: tuple[Results, dict[str, Outcome]], tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str,
             assert f"\n{row.verdict.status}: " in title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["refuted", "undecided", "runs", "log", "diverged"])
 def test_its_script_draws_the_same_bytes(
     judged: tuple[Results, dict[str, Outcome]], outsider: Outsider, tmp_path: Path, name: str

@@ -323,6 +323,7 @@ def test_one_row_in_closed_form() -> None:
     assert 0.5 * w == pytest.approx(2 / (1 + np.exp(2 * w)), abs=1e-5)
 
 
+@pytest.mark.slow
 @needs_a9a
 @pytest.mark.parametrize("decay", [1e-3, 1e-5])
 def test_a9a(decay: float) -> None:

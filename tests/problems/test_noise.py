@@ -34,6 +34,7 @@ def test_the_catalogue_is_covered() -> None:
     assert {type(noise).__name__ for noise, _, _ in NOISES} == set(catalogue("noise"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "fourth", "law"), NOISES, ids=[repr(noise) for noise, _, _ in NOISES])
 def test_variates_are_standardised(
     noise: Noise, fourth: float | None, law: stats.rv_continuous | None

@@ -66,6 +66,7 @@ def test_facts(problem: Problem) -> None:
     assert problem.risk(batch).shape == (5, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS, ids=repr)
 @pytest.mark.parametrize("scale", [0.0, 1.0, -2.0])
 def test_gradients_are_unbiased(problem: Problem, scale: float) -> None:

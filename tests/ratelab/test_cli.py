@@ -69,6 +69,7 @@ def test_from_a_file_to_a_verdict_and_a_figure(shell: Shell) -> None:
     assert len(lines) > 2 * 40
 
 
+@pytest.mark.slow
 def test_the_full_form_has_a_folder_that_knows_what_it_is(shell: Shell) -> None:
     file = write(FILE + "\n[full]\nruns = 9\n[[full.claims]]\nsentence = 'full'\nschedule = 'Constant()'\n"
                  "rate = 't^0'\n")  # fmt: skip
@@ -311,6 +312,7 @@ def test_preview_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_diverging_run_is_a_result(shell: Shell) -> None:
     """It is refuted, drawn, and takes no other verdict with it: not even a ratio of two infinite risks."""
     text = FILE.replace("lr = [0.5]", "lr = [0.5, 10.0]").replace('tiny"', '[/red] tiny"')

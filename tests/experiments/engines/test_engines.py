@@ -227,6 +227,7 @@ def test_the_textbook_by_monte_carlo(compute: Engine, multipliers: Array, expect
 # Nothing but the key and the run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize(
     "problem",

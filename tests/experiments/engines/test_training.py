@@ -107,6 +107,7 @@ HORIZON = 24  # two epochs
 CATALOGUE = [tamed(made) for cls in catalogue("schedule").values() if (made := pictured(cls)) is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_every_model_is_the_one_that_torch_trains(network: Network, method: Method) -> None:
@@ -283,6 +284,7 @@ def room_for(whole: Job[Network], models: int) -> int:
     return models * vectors * copies * networks.size(whole.problem)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [8, 6, 4, 3, 1])
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_groups_do_not_meet(network: Network, models: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,6 +369,7 @@ def closed(
     return replace(opened, loops=Loops(list(rules), every))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("models", [12, 4, 3])
 @pytest.mark.parametrize("make", [some, closed])
@@ -519,6 +522,7 @@ def test_every_model_follows_its_own_rule(network: Network, every: int) -> None:
 # divergence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("network", "method"),
@@ -666,6 +670,7 @@ def descended(network: Network) -> Curves:
     return compute(job(network, SGD()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [HeavyBall(0.0), TorchMomentum(0.0), TorchMomentum(0.0, nesterov=True)], ids=repr
 )

@@ -48,6 +48,7 @@ def _judged(folder: Path, case: str, dtype: str = "float64") -> list[Outcome]:
     return claims.judge(Results(spec, store))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_no_alarm_without_an_error(case: str, tmp_path: Path) -> None:
     assert len(_judged(tmp_path, case)) == 2

@@ -13,6 +13,7 @@ from ratelab.experiments.judging.calibration import FAMILIES, Family, Tally, mis
 SLOW = ("quadratics", "quadratics, settled", "quadratics, runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_no_family_misses_what_is_aimed_at(family: Family) -> None:
     found = tally(family, 6 if family.name in SLOW else 60)

@@ -299,6 +299,7 @@ PLAIN = Selector(method=SGD(), schedule=CONSTANT, averaging=Last(), lr=0.03)
 ENDS = SAMPLED.horizons
 
 
+@pytest.mark.slow
 def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     """Rates and values, of one lr and of the best: chosen on the first 64 runs, judged on the others."""
     window = decays(PLAIN, "t^-1/2", relation="at_most", regime="window")

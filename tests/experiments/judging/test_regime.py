@@ -222,6 +222,7 @@ def test_schedules_of_the_horizon_that_have_an_exponent_may_be_claimed(schedule:
     assert premature(schedule, Tail(0.5) if schedule == Constant() else None, horizons, NARROW, lr=0.4) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "averaging", "horizon", "told"),
     [
@@ -264,6 +265,7 @@ def test_an_average_over_iterates_that_no_longer_move_is_seen(
     assert "no longer move" in premature(schedule, averaging, horizon, NARROW, lr=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "told"),
     [

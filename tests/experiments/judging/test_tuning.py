@@ -45,6 +45,7 @@ def path(
     return Path.of(spec, Selector(problem, method, schedule, averaging, "tuned"), times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [Constant(), InversePower(0.5), Linear()])
 @pytest.mark.parametrize("averaging", [Last(), Uniform()])
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def test_a_table_cannot_be_written_to_and_keeps_its_own_copy() -> None:
 # the labelled sets
 
 
+@pytest.mark.slow
 @needs_data("mnist", "fashion_mnist")
 @pytest.mark.parametrize(
     ("name", "begin", "counts", "test_counts", "mean", "sd"),
