@@ -75,6 +75,7 @@ def by_hand(
     return np.array([risks[int(t)] for t in times]).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SGD(), HeavyBall(0.5)], ids=repr)
 @pytest.mark.parametrize("problem", [QUADRATIC, TableLeastSquares("diabetes", batch=8)], ids=repr)
 def test_every_run_follows_its_own_rule(problem: Problem, method: Method) -> None:

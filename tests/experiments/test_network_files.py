@@ -496,6 +496,7 @@ def test_costs_grow_with_what_is_done() -> None:
 # Figures
 
 
+@pytest.mark.slow
 def test_figures_of_networks(results: Results, tmp_path: Path) -> None:
     style = Style(venues.venue("icml").settings())
     written = plots.save(results, tmp_path, style)

@@ -142,6 +142,7 @@ def test_a_label_of_the_file_is_in_the_legend(results: Results) -> None:
     assert "band: 95 % interval of the mean of the runs" in said
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_them(results: Results) -> None:
     for shown in (ratelab.show_results(results, by="lr"), ratelab.show_figure("d2l_gradient_descent")):
         assert shown._repr_png_().startswith(b"\x89PNG")

@@ -210,6 +210,7 @@ def test_without_noise_every_engine_is_exact(compute: Engine, method: Method) ->
         np.testing.assert_allclose(run, exact, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compute", [step.compute, jump.compute])
 @pytest.mark.parametrize(
     ("multipliers", "expected"),

@@ -223,6 +223,7 @@ def assert_models(found: Models, expected: Models, tolerance: float) -> None:
         np.testing.assert_allclose(values, getattr(expected, name), rtol=0, atol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*METHODS, HeavyBall(0.7)], ids=repr)
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_the_compiled_engine_is_the_batched_one(network: Network, method: Method) -> None:
@@ -308,6 +309,7 @@ def test_groups_do_not_meet(network: Network, models: int, monkeypatch: pytest.M
     assert_same(compute(whole), expected, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("updates", "budget"), [(1, 2**25), (5, 2**25), (256, 1), (256, 200_000)])
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_spans_are_not_seen(
@@ -320,6 +322,7 @@ def test_spans_are_not_seen(
     assert_same(compute(some(network)), expected, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_threads_are_not_seen(network: Network, precision: str, cores: int) -> None:
@@ -503,6 +506,7 @@ def by_hand(
     return np.array(seen), np.array(factors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [3, 8, 12])
 @pytest.mark.parametrize("network", [SOFTMAX, PERCEPTRON, with_data(HINGE)], ids=repr)
 def test_every_model_follows_its_own_rule(network: Network, every: int) -> None:
@@ -554,6 +558,7 @@ def test_a_diverging_model_touches_no_other(network: Network, method: Method, pr
 # shared randomness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [*SMALL, FEATURES], ids=repr)
 def test_a_run_is_the_same_in_any_company(network: Network) -> None:
     """Other runs, schedules and rates beside it change the shape of what is evaluated, so its rounding."""

@@ -161,6 +161,7 @@ def test_best_is_the_smallest_exact_risk_at_each_time(exact: Results) -> None:
     assert_same(over_horizons, evidence.fit_exact(HORIZONS, last, minimum=evidence.MIN_HORIZONS))
 
 
+@pytest.mark.slow
 def test_a_best_at_an_edge_is_undecided_and_names_the_value_to_add(tmp_path: Path) -> None:
     """Followed, the advice ends: the grid then holds its best inside, and the verdict is that of the tuned
     lr."""
@@ -186,6 +187,7 @@ def test_a_best_at_an_edge_is_undecided_and_names_the_value_to_add(tmp_path: Pat
     assert least.lrs[0].endswith("(tuned)")
 
 
+@pytest.mark.slow
 def test_tuned_is_the_same_whatever_the_grid(exact: Results, tmp_path: Path) -> None:
     other = computed(replace(EXACT, lr=(0.02,), horizons=HORIZONS, runs=1), tmp_path)
     select = Selector(schedule=Linear(), averaging=Last(), lr="tuned")

@@ -80,6 +80,7 @@ def premature(
 NINE = tuple(int(t) for t in np.geomspace(1000, 100_000, 9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reason",
     [
@@ -114,6 +115,7 @@ def test_where_the_regime_is_there_nothing_is_asked(reason: Callable[[], str]) -
     assert reason() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "told"),
     [
@@ -246,6 +248,7 @@ def test_what_comes_after_the_window_is_seen(
 THIRDS = MultiStep((0.3, 0.6, 0.9), gamma=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "averaging", "horizon"),
     [
@@ -285,6 +288,7 @@ def test_a_slow_direction_whose_part_grows_does_not_stay_small() -> None:
     assert "Σ λη" in premature(schedule, horizon=1_000_000, problem=slow, lr=0.2, unit="1/L")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [3_800_000, 10_000_000])
 def test_long_horizons_are_looked_at_without_a_crash(horizon: int) -> None:
     assert premature(C_SQRT_T, horizon=horizon, problem=Quadratic(Given((1.0,)), noise=Gaussian(1.0))) == ""

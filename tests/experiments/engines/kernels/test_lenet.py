@@ -160,6 +160,7 @@ def test_a_method_without_momentum_needs_no_velocity(method: str) -> None:
     np.testing.assert_allclose(ours.models.averages, kept.models.averages, rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sgd", "torch", "nesterov"])
 def test_updates_are_those_of_torch_optim(method: str) -> None:
     ours = work(method, (30, 30, 11), runs=1)
