@@ -76,7 +76,7 @@ class _Curves(_Table):
 
 
 class _SourceTable(_Table):
-    work: Annotated[str, Field(min_length=1)]
+    work: str = ""
     place: str = ""
     said_of: SaidOf | None = None
     seen: Seen | None = None
@@ -87,7 +87,9 @@ class _SourceTable(_Table):
 def _work(source: object) -> object:
     """A text is the work alone."""
     if isinstance(source, str):
-        return {"work": source} if source else None
+        return {"work": source}
+    if source is not None and not isinstance(source, dict):
+        raise ValueError(f"must be a text, or a table of {', '.join(_SourceTable.model_fields)}")
     return source
 
 
@@ -161,7 +163,8 @@ def _sentence(error: Any, table: Sequence[str] = (), within: str = "") -> str:
     if error["type"] == "extra_forbidden":
         known = next((_TABLES[p] for p in reversed(place[:-1]) if p in _TABLES), _File)
         return f"unknown key {key}; {_nearest(str(place[-1]), known.model_fields)}"
-    return f"{key} = {error['input']!r} {error['msg'].replace('Input should', 'must')}"
+    said = error["msg"].replace("Input should", "must").removeprefix("Value error, ")
+    return f"{key} = {error['input']!r} {said}"
 
 
 def _nearest(word: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:

@@ -36,15 +36,17 @@ class Source:
     setting: str = ""
 
     def __post_init__(self) -> None:
-        work = self.work or "a source"
         if self.said_of in ("this setting", "another setting"):
-            for name in ("work", "place", "seen"):
-                if not getattr(self, name):
-                    raise InputError(f"{work}: {name} is missing; say what was read, and where")
+            missing = [name for name in ("work", "place", "seen") if not getattr(self, name)]
+            if missing:
+                raise InputError(
+                    f'said_of = "{self.said_of}" needs work, place and seen: what was read, and where; '
+                    f"missing: {', '.join(missing)}"
+                )
         if (self.said_of == "this setting") != bool(self.setting):
             raise InputError(
-                f"{work}: setting says why the setting that is measured is the source's; give it with "
-                'said_of = "this setting", and only there'
+                f'setting = "{self.setting}" with said_of = "{self.said_of or ""}"; say why the setting that '
+                'is measured is the source\'s where said_of = "this setting", and only there'
             )
 
     def at(self, place: str, words: str = "") -> "Source":

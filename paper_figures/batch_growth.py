@@ -8,7 +8,7 @@ batch grows, or first the batch grows and then the step decays (hybrid). Exact e
 linear map of the second moments, here with a batch that changes.
 
 Per example, drift and noise are the same to first order in ηλ, and at the step 0.1/L the three curves lie
-within 4 % of each other (top left), while growth makes 60 + 60/5 + 40/25 + 40/125 of 200 parts of the updates
+within 5 % of each other (top left), while growth makes 60 + 60/5 + 40/25 + 40/125 of 200 parts of the updates
 (top right). At 1.6/L with 16 times the batch, so with the same noise scale η/B, they differ by up to 3.3: the
 noise that stays in a direction is in proportion to η/(B (2 − ηλ)), and only a smaller step lowers the second
 factor. With multiplicative noise (bottom left) it is 3.4. Markers: mean of simulated runs with a growing

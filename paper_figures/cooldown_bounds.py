@@ -14,7 +14,7 @@ grey: T = 400 at two fixed lrs, where c = 2a²/(1 + a²) is best, a = lr √T < 
 for constant steps it is √(1 + H_{T−1}) and grows like √log T, for the others it is level.
 
 Schaipp et al. find in it what they see in language models: the drop, the lr of cosine twice that of WSD, a
-longer cooldown being better. So is most of what Hägele et al. see there. Compared as they do, with a cosine
+longer cooldown being better. So is some of what Hägele et al. see there. Compared as they do, with a cosine
 that ends at a tenth of its lr, WSD passes it where 10 to 20 % of 20,000 steps are cooled, 7.5 % of 200,000;
 1 − √u beats linear where 10 or 20 % are cooled, by more the longer a run at one lr. But in the bound the gain
 doesn't end at about 20 %, and with every lr tuned 1 − √u gains less the longer the run, 1.6 % at 10⁶ steps;

@@ -228,21 +228,13 @@ def as_good(table: Table) -> float:
 
 SMITH = Source("Smith 2017", "section 3.3", "another setting", "full text")
 BENGIO = SMITH.at("section 3.3, after Bengio 2012", "a rule of thumb, usually")
-TORCH = Source(
-    "torch 2.13, CyclicLR",
-    "torch/optim/lr_scheduler.py, line 1799",
-    "this setting",
-    "full text",
-    "as put forth in the paper",
-    "its own class, which a test holds the thin line's formula against",
-)
 HERE = ours()
 FACTOR = "the best lr is within a factor of two of the largest that converges: their ratio, {}"
 
 CLAIMS = (
     claim(
-        "exp_range is the paper's, where each boundary declines by gamma^iteration: base_lr after 20,000",
-        TORCH,
+        "CyclicLR's exp_range read as the paper's, where each boundary declines: base_lr after 20,000",
+        ours("asked here: Smith 2017, section 3.1; torch's docstring says that it scales the amplitude"),
         lambda d: at(d, "framework", RANGE, 20_000) / at(d, "framework", RANGE, 0),
         f"{GAMMA**20_000} ± 0.01",
         refuted="only the difference of the bounds declines, base_lr stays",

@@ -58,7 +58,11 @@ FLOOR = 0.01
 
 def looped(text: Array) -> Array:
     """The book's training: the optimizer is made with the peak; after an epoch it gets scheduler(epoch)."""
-    return np.append(text.max(), text[:-1])
+    rate, trained = text.max(), []
+    for epoch in range(len(text)):
+        trained.append(rate)
+        rate = text[epoch]
+    return np.array(trained)
 
 
 def multiplied(text: Array) -> Array:
@@ -172,14 +176,18 @@ def of(policy: str, by: str, measure: Callable[[Array], float]) -> Measure:
 
 _BOOK = Source(
     "Dive into Deep Learning",
-    "section 12.11.2, PyTorch tab (chapter_optimization/lr-scheduler.md:124, 237, 262)",
+    "section 12.11.2, PyTorch tab (chapter_optimization/lr-scheduler.md:233, 265; loop 124 to 131)",
     "this setting",
     "full text",
     setting="its own PyTorch loop and schedulers",
 )
-_MULTISTEP = _BOOK.at("section 12.11.3.2, PyTorch tab (chapter_optimization/lr-scheduler.md:315, 359)")
-_COSINE = _BOOK.at("section 12.11.3.3, PyTorch tab (chapter_optimization/lr-scheduler.md:378, 426)")
-_WARMUP = _BOOK.at("section 12.11.3.4, PyTorch tab (chapter_optimization/lr-scheduler.md:442, 468)")
+_MULTISTEP = _BOOK.at("section 12.11.3.2, PyTorch tab (chapter_optimization/lr-scheduler.md:319 to 328, 361)")
+_COSINE = _BOOK.at(
+    "section 12.11.3.3, PyTorch tab (chapter_optimization/lr-scheduler.md:378, 429; loop 124 to 131)"
+)
+_WARMUP = _BOOK.at(
+    "section 12.11.3.4, PyTorch tab (chapter_optimization/lr-scheduler.md:444, 471; loop 124 to 131)"
+)
 _CODE = ours("read in the book's PyTorch code")
 _LATE = "the loop asks the scheduler after the epoch, so that every rate comes one epoch late"
 

@@ -8,8 +8,8 @@ on 8,000 (in full ten on 55,000). Left: the rates really used, closed loops repl
 saw. Lines: mean over seeds; bands: its 95 % interval, of rates the range over seeds.
 
 In ten epochs none of the five lowers the constant rate's test error by a twentieth, and not all lower its
-training loss: one ends at 1.4 times it. ReduceLROnPlateau and "adaptive" never act in ten and in five epochs,
-and CyclicLR ends at the top of a cycle. SGDClassifier's default, "optimal", is 1/(alpha (t0 + t)), which
+training loss: one ends at 1.4 times it. ReduceLROnPlateau and "adaptive" never act in ten and in five epochs.
+SGDClassifier's default, "optimal", is 1/(alpha (t0 + t)), which
 starts at 10 whatever the data. The heuristic behind t0 assumes samples of norm 1; these images have 9, the
 first update multiplies the training loss by more than 100, and the run ends above the constant rate's error.
 """

@@ -8,11 +8,11 @@ run.
 Top left: the rates of the epochs. Read as lr₀/(1 + 10⁻⁴ epoch), time-based decay is hardly a decay; the code
 hands that rule the rate of the epoch before, so that it compounds and ends at 0.61 of the start. With neither
 does the loss end further than 2 % from the constant rate's; the notebook's two runs are 3 % apart. Step and
-exponential decay end 1.16 and 1.33 times above it, and exponential decay stands still for the second half.
+exponential decay end at 1.16 and 1.33 times it, and exponential decay stands still for the second half.
 Bottom right: the same losses against the sum of the rates so far. Those of step and exponential decay end
 within a tenth of where the constant rate is at the same sum, and below it. The sum of exponential decay,
 however long it is trained, is below 0.01/(1 − e^−0.1), ten and a half epochs at the full rate; that of step
-decay is below twenty.
+decay is below 10/(1 − 1/2), twenty.
 """
 
 import math

@@ -221,8 +221,8 @@ CLAIMS = (
         "0",
     ),
     claim(
-        '"cosine_with_restarts with 3 restarts", number 3: restarts',
-        NOTEBOOK.at("Lora_Trainer_XL.ipynb, lines 191 and 193"),
+        "cosine_with_restarts, number 3, read as 3 restarts: how many there are",
+        ours('asked here of a number that form and trainer call "restarts"'),
         of("cosine_with_restarts", lambda rates: np.sum(np.diff(rates) > 0.5)),
         "3",
         refuted="the number counts descents: 3 descents have 2 restarts",

@@ -2,15 +2,15 @@ r"""Stochastic weight averaging: the mean of the cycles' ends against the last o
 
 Izmailov et al. (2018) decay the step over most of the budget, here 75 %, then go on with cyclical or constant
 steps (top left, in units of the first) and average the models at the ends of cycles. Top middle: exact
-expected risk on a quadratic (dimension 20, eigenvalues log-uniform from 1 to 1/100, noise covariance
-C = 0.01 H, first step 1/L, cycles of 50 updates) against the number k of averaged models. The average falls
-like 1/k, the last model stays where its step keeps it. Dotted: the average of all n = 50 k iterates with
-constant steps, whose risk times n tends to tr(H⁻¹C)/2 (Polyak and Juditsky 1992). Cycles' ends alone have 2.0
-times its risk with constant steps, and 1.4 times with cyclical ones.
+expected risk on a quadratic (dimension 20, eigenvalues log-uniform from 1 to 1/100, noise covariance C = 0.01
+H, first step 1/L, cycles of 50 updates) against the number k of averaged models, of the average and of the
+last model. Dotted: the average of all n = 50 k iterates with constant steps, whose risk times n tends to
+tr(H⁻¹C)/2 (Polyak and Juditsky 1992). Cycles' ends alone have 2.0 times its risk with constant steps, and 1.4
+times with cyclical ones.
 
 Top right: the independent models that k averaged ones are worth, over k: the risk of one over k times that of
 the average. Neighbours are correlated, by (1 − ηλ)^50 with constant steps, so 400 models are worth 0.77 times
-as many, and 0.61 times with cyclical steps. Circles: the same by the variance of the mean of an
+as many. Circles: the same by the variance of the mean of an
 autoregression from its steady state. So cyclical models are better ones and constant steps explore more, as
 the paper says of networks; the cyclical average is the better here.
 

@@ -59,4 +59,8 @@ def faults_of_source(claim: Claim) -> list[str]:
             found.append(f"{form.sentence}: of what does {source.work or 'nobody'} say it?")
         if source.said_of == "this setting" and form.expect == "refuted" and source.seen != "full text":
             found.append(f"{form.sentence}: {source} is called wrong, and not its full text was read")
+        if source.said_of == "this setting" and form.expect == "refuted" and source.words:
+            found.append(
+                f"{form.sentence}: {source} is called wrong, and it says no more than {source.words}"
+            )
     return found

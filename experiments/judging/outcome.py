@@ -79,22 +79,29 @@ class Outcome:
         source, who is not wrong at a smaller size than its own."""
         if self.status != "refuted":
             return {"supported": "holds", "undecided": "undecided"}[self.status]
-        no = self.claim.source.no
-        return "not in this model" if no == "source wrong" and self.claim.size else no
+        if self.claim.source.said_of == "this setting" and self.claim.size:
+            return "not at this size"
+        no = self.claim.source.no  # a surprise may be ours: it accuses nobody
+        return "fails" if no == "source wrong" and not self.as_expected else no
 
     @property
     def holds(self) -> str:
         """What the audit says of it: the word, the size where it is smaller, whether that is news."""
-        size = f", at {self.claim.size}" if self.claim.size else ""
+        size = f", {self.claim.size}" if self.claim.size else ""
         return f"{self.word}{size}" + ("" if self.as_expected else ", NOT AS RECORDED")
+
+    @property
+    def whose(self) -> str:
+        """Of a wrong source, why the setting is its own; nothing of others."""
+        return f"its own setting: {self.claim.source.setting}" if self.word == "source wrong" else ""
 
     def __str__(self) -> str:
         c = self.claim
         recorded = ", as recorded" if self.as_expected and self.status != "supported" else ""
-        finding = f"; {c.finding}" if c.finding else ""
+        more = "".join(f"; {text}" for text in (c.finding, self.whose) if text)
         return (
             f"{self.holds}{recorded}: {c.sentence} ({c.source}): "
-            f"measured {self.measured}, predicted {c.target}{finding}"
+            f"measured {self.measured}, predicted {c.target}{more}"
         )
 
     @property

@@ -97,6 +97,7 @@ def write(entries: Sequence[Entry], folder: Path, full: bool = False, failed: Co
         "failed": sorted(failed),
         "count": make.count(outcomes),
         "groups": list(dict.fromkeys(shown.about.group for shown in entries)),
+        "said": make.SAID,
         "verdicts": [word for word in make.SAID if any(word in shown.verdicts for shown in entries)],
         "topics": sorted({topic for shown in entries for topic in shown.about.topics}),
     }

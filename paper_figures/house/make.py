@@ -103,6 +103,7 @@ SAID = {
     "holds": "hold",
     "source wrong": "show that their source is wrong",
     "not in this model": "do not hold in this model",
+    "not at this size": "do not hold at a size smaller than their source's",
     "conjecture fails": "are conjectures of ours that fail",
     "fails": "fail",
     "undecided": "are undecided",
@@ -114,8 +115,7 @@ def said(outcome: Outcome) -> str:
     """A claim's sentence, what is true instead, and of a wrong source why the setting is its own."""
     claim = outcome.claim
     finding = f" — {claim.finding}" if claim.finding else ""
-    setting = f" (its own setting: {claim.source.setting})" if outcome.word == "source wrong" else ""
-    return claim.sentence + finding + setting
+    return claim.sentence + finding + (f" ({outcome.whose})" if outcome.whose else "")
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> dict[str, int]:

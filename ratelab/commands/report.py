@@ -30,10 +30,11 @@ def report(spec: Spec, store: Store, outcomes: Sequence[Outcome]) -> None:
 def _headline(outcome: Outcome) -> str:
     claim = outcome.claim
     source = f" ({claim.source})" if claim.source.work else ""
-    no = f" ({outcome.word})" if outcome.status == "refuted" and claim.source.said_of else ""
+    told = f"{outcome.word}, " if outcome.status == "refuted" and claim.source.said_of else ""
+    no = f" ({(told + claim.size).removesuffix(', ')})" if told or claim.size else ""
     mark = "" if outcome.as_expected else ", NOT AS EXPECTED"
-    finding = f"; {claim.finding}" if claim.finding else ""
-    return f"{claim.sentence}{source}: **{outcome.status}**{no}{mark}{finding}"
+    more = "".join(f"; {text}" for text in (claim.finding, outcome.whose) if text)
+    return f"{claim.sentence}{source}: **{outcome.status}**{no}{mark}{more}"
 
 
 def _named(spec: Spec, row: Row) -> list[dict[str, str]]:

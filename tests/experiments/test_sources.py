@@ -10,7 +10,7 @@ from ratelab.experiments.spec import Claim, Target
 from ratelab.theory.arrays import InputError
 
 BOOK = Source("A book", "section 3", "this setting", "full text", setting="its own code")
-FALSE = Claim("one is two", lambda _: 1.0, Target(2.0), BOOK)
+FALSE = Claim("one is two", lambda _: 1.0, Target(2.0), BOOK, expect="refuted")
 
 
 def test_only_its_own_setting_makes_a_source_wrong() -> None:
@@ -25,9 +25,13 @@ def test_only_its_own_setting_makes_a_source_wrong() -> None:
         assert outcome(replace(FALSE, source=source, target=Target(1.0)), None).word == "holds"
 
 
+def test_a_surprise_accuses_nobody() -> None:
+    assert outcome(replace(FALSE, expect="supported"), None).holds == "fails, NOT AS RECORDED"
+
+
 def test_a_smaller_size_is_named_and_accuses_nobody() -> None:
-    small = replace(FALSE, size="2,500 of 60,000 images", expect="refuted")
-    assert outcome(small, None).holds == "not in this model, at 2,500 of 60,000 images"
+    small = replace(FALSE, size="2,500 of 60,000 images")
+    assert outcome(small, None).holds == "not at this size, 2,500 of 60,000 images"
     assert outcome(small.in_full, None).holds == "source wrong"
 
 
@@ -43,11 +47,10 @@ def test_it_is_written_with_its_place_its_words_and_what_was_read() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"said_of": "another setting", "place": "1", "seen": "abstract"}, "work is missing"),
-        ({"work": "X", "said_of": "another setting", "seen": "abstract"}, "X: place is missing"),
-        ({"work": "X", "place": "1", "said_of": "another setting"}, "X: seen is missing"),
-        ({"work": "X", "place": "1", "said_of": "this setting", "seen": "full text"}, "X: setting says why"),
-        ({"work": "X", "said_of": "ours", "setting": "ours"}, "X: setting says why"),
+        ({"said_of": "another setting", "place": "1", "seen": "abstract"}, "missing: work$"),
+        ({"work": "X", "said_of": "another setting"}, "missing: place, seen$"),
+        ({"work": "X", "place": "1", "said_of": "this setting", "seen": "full text"}, "say why the setting"),
+        ({"work": "X", "said_of": "ours", "setting": "ours"}, 'setting = "ours" with said_of = "ours"'),
     ],
 )
 def test_what_is_not_said_of_a_source_is_asked_for(fields: dict[str, str], message: str) -> None:

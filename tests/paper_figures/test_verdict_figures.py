@@ -82,6 +82,7 @@ def test_a_figure_for_each_row_of_each_rate(
 
 
 @pytest.mark.parametrize(("venue", "column"), [("icml", True), ("slides", False)])
+@pytest.mark.slow
 def test_they_fit_a_column_and_a_slide(
     judged: tuple[Results, dict[str, Outcome]], tmp_path: Path, venue: str, column: bool
 ) -> None:
