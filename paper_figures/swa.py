@@ -10,9 +10,9 @@ times with cyclical ones.
 
 Top right: the independent models that k averaged ones are worth, over k: the risk of one over k times that of
 the average. Neighbours are correlated, by (1 − ηλ)^50 with constant steps, so 400 models are worth 0.77 times
-as many. Circles: the same by the variance of the mean of an
-autoregression from its steady state. So cyclical models are better ones and constant steps explore more, as
-the paper says of networks; the cyclical average is the better here.
+as many. Circles: the same by the variance of the mean of an autoregression from its steady state. So cyclical
+models are better ones and constant steps explore more, as the paper says of networks; the cyclical average is
+the better here.
 
 Bottom: a perceptron with 256 hidden units on Fashion-MNIST, momentum 0.9, cycles of one epoch: test error,
 training loss, and the error of the average over the last model's. Lines: mean over seeds; bands: its 95 %
