@@ -50,17 +50,16 @@ def changed(claim: Claim, **of: Any) -> Claim:
 
 
 def faults_of_source(claim: Claim) -> list[str]:
-    """What a claim, in both of its forms, does not say of its source: who says the sentence, where, of what,
-    and what was read; a source is wrong only of its own setting, with its full text read."""
-    found = []
-    for form in (claim, claim.in_full):
-        source = form.source
-        if source.said_of is None:
-            found.append(f"{form.sentence}: of what does {source.work or 'nobody'} say it?")
-        if source.said_of == "this setting" and form.expect == "refuted" and source.seen != "full text":
-            found.append(f"{form.sentence}: {source} is called wrong, and not its full text was read")
-        if source.said_of == "this setting" and form.expect == "refuted" and source.words:
-            found.append(
-                f"{form.sentence}: {source} is called wrong, and it says no more than {source.words}"
-            )
+    """What a claim does not say of its source: who says the sentence, where, of what, and what was read. A
+    source is called wrong only of its own setting, at its own size, with its full text read, and without
+    qualifiers.
+    """
+    source, found = claim.source, []
+    if source.said_of is None:
+        found.append(f"{claim.sentence}: of what does {source.work or 'nobody'} say it?")
+    if source.said_of == "this setting" and claim.expect == "refuted" and not claim.size:
+        if source.seen != "full text":
+            found.append(f"{claim.sentence}: {source} is called wrong, and not its full text was read")
+        if source.words:
+            found.append(f"{claim.sentence}: {source} is called wrong, and says no more than {source.words}")
     return found

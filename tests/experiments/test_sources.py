@@ -81,8 +81,8 @@ source = {source}
         ('"A book"', Source("A book")),
         ('""', Source()),
         (
-            '{work = "A paper", place = "1", said_of = "another setting", seen = "abstract", words = "often"}',
-            Source("A paper", "1", "another setting", "abstract", "often"),
+            '{work = "A paper", place = "1", said_of = "another setting", seen = "abstract", words = "some"}',
+            Source("A paper", "1", "another setting", "abstract", "some"),
         ),
         ('{said_of = "ours"}', Source(said_of="ours")),
     ],

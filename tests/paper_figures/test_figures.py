@@ -137,7 +137,8 @@ def test_claims_hold_as_recorded(name: str, computed: Computed) -> None:
 @each_figure
 def test_every_claim_says_who_says_it_where_and_of_what(name: str) -> None:
     claims = make.picture(name).CLAIMS
-    assert not [fault for claim in claims for fault in faults_of_source(claim)]
+    forms = [form for claim in claims for form in (claim, claim.in_full)]
+    assert not [fault for form in forms for fault in faults_of_source(form)]
 
 
 def _wrong(table: Table) -> Iterator[Table]:
