@@ -18,6 +18,8 @@ from ratelab.experiments.store import Results, Store
 from ratelab.paper_figures.house import venues, verdicts
 from ratelab.paper_figures.house.make import Style
 
+pytestmark = pytest.mark.slow  # they share runs that take a while
+
 NOISY = "Quadratic(UniformSpectrum(dim=2, condition_number=1.25))"
 NOISELESS = "Quadratic(UniformSpectrum(dim=2, condition_number=1.25), noise=NoNoise())"
 FEEDBACK = "ReduceLROnPlateau(patience=50)"
@@ -69,7 +71,6 @@ def drawn(spec: Spec, claim: Claim, row: Row) -> Figure:
         return verdicts.draw(table, **verdicts.arguments(spec, claim, row))
 
 
-@pytest.mark.slow
 def test_a_figure_for_each_row_of_each_rate(
     judged: tuple[Results, dict[str, Outcome]], tmp_path: Path
 ) -> None:
@@ -82,7 +83,6 @@ def test_a_figure_for_each_row_of_each_rate(
 
 
 @pytest.mark.parametrize(("venue", "column"), [("icml", True), ("slides", False)])
-@pytest.mark.slow
 def test_they_fit_a_column_and_a_slide(
     judged: tuple[Results, dict[str, Outcome]], tmp_path: Path, venue: str, column: bool
 ) -> None:
@@ -106,7 +106,6 @@ def test_the_statuses_and_what_has_no_exponents(judged: tuple[Results, dict[str,
             assert f"\n{row.verdict.status}: " in title
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["refuted", "undecided", "runs", "log", "diverged"])
 def test_its_script_draws_the_same_bytes(
     judged: tuple[Results, dict[str, Outcome]], outsider: Outsider, tmp_path: Path, name: str

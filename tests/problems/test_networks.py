@@ -143,6 +143,7 @@ def test_parameters_are_those_of_the_module(network: Network) -> None:
     assert torch.equal(parameters_to_vector(module_at(network, x[1, 2]).parameters()), x[1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_outputs_of_many_models_are_those_of_each_module(network: Network) -> None:
     """Sums of at most 784 terms of order one, in another order."""
@@ -166,6 +167,7 @@ def test_a_start_depends_on_key_and_run_only(network: Network) -> None:
         assert len({row.tobytes() for row in (*whole, network.start(KEY + 1, range(1))[0])}) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [
@@ -245,6 +247,7 @@ def test_what_is_not_a_number_classifies_nothing(bad: float) -> None:
         assert found.tolist() == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_gradients_are_slopes(network: Network) -> None:
     """Central differences along a direction in each array of parameters; rounding of 1e-16 in a loss of order

@@ -133,6 +133,7 @@ def _second_moments(steps: Array) -> Array:
     return m
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_every_recursion_is_its_obvious_version(law: Law, momentum: float) -> None:

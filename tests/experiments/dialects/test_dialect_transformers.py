@@ -202,6 +202,7 @@ def test_absolute_rates_need_an_lr() -> None:
             dialect.read(f"get_scheduler({name!r}, optimizer, 5, 100)")
 
 
+@pytest.mark.slow
 def test_a_function_nobody_knows_is_sampled() -> None:
     import torch
 

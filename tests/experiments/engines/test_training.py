@@ -172,6 +172,7 @@ def test_coefficients_are_those_of_the_definitions() -> None:
         assert all(part.shape == batch.shape for part in method.coefficients(batch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", SMALL, ids=repr)
 def test_the_two_momenta_are_one_at_a_constant_rate(network: Network) -> None:
     torchs, polyaks = (
@@ -235,6 +236,7 @@ def test_the_compiled_engine_is_the_batched_one(network: Network, method: Method
     assert (compiled["models"].x != before).any(-1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("advance", [moves.advance_compiled, moves.advance_batched])
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_float32_is_float64_rounded(network: Network, advance: Callable[..., Array]) -> None:
@@ -585,6 +587,7 @@ def test_schedules_and_rates_share_start_and_order() -> None:
 # metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_losses_and_errors_of_the_start(network: Network) -> None:
     found, parts = compute(job(network)), network.parts()

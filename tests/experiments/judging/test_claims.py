@@ -81,6 +81,7 @@ def rate(text: str, schedule: object, averaging: object, lr: object = 0.5) -> Cl
     return decays(Selector(schedule=schedule, averaging=averaging, lr=lr), text)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_textbook_rates_are_found_and_wrong_ones_refuted(exact: Results) -> None:
     found = verdict(
         exact,
@@ -344,6 +345,7 @@ def test_monte_carlo_decides_where_nothing_is_exact(sampled: Results) -> None:
     assert [outcome.status for outcome in found] == fixed + best
 
 
+@pytest.mark.slow
 def test_runs_are_paired_where_they_share_their_noise(sampled: Results) -> None:
     """Same problem, method, cell and number of runs; else the interval is that of independent samples."""
     early = ENDS[4]

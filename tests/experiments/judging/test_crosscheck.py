@@ -50,6 +50,7 @@ def test_cross_check_is_quiet_under_multiplicative_noise() -> None:
     assert sum(cross_check(times, exact, trial) is not None for trial in trials) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [0.9, 1.1])
 def test_cross_check_finds_an_error_of_ten_percent(error: float) -> None:
     # d = 100, 256 runs, all 20 trials

@@ -214,6 +214,7 @@ def test_a_schedule_that_ends_on_a_small_step_stalls_there_in_the_end(schedule: 
     assert "will stall" in told or "no exponent of the horizon yet" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule",
     [Linear(), Polynomial(2.0), Cosine(), Constant(), Stages(), Warmup(C_SQRT_T, length=0.05)],

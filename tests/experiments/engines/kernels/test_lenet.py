@@ -133,6 +133,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     numba.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "counts"), [*((m, (20, 20, 7)) for m in METHODS), ("torch", (1, 1)), ("sgd", (65,))]
 )
