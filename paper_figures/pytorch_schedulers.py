@@ -9,11 +9,11 @@ function; here both take 1/(1 + t/10), and MultiplicativeLR multiplies its value
 What surprises: CosineAnnealingLR trains at eta_min one step after the guide's last, and then climbs back to
 its first rate; with warm restarts it never does. PolynomialLR with total_iters = 8 trains for 24 of the 32
 steps at a rate of 0. ExponentialLR with a factor of 1/2 per step goes no further in all than two steps at the
-first rate. CyclicLR's "exp_range" is "triangular" until its gamma is set. CyclicLR and OneCycleLR ignore the
-optimizer's rate, and give a momentum of 0.8 to 0.95 to an SGD that was made without. OneCycleLR's peak falls
-between two steps; one step past its end the linear one is negative, and two past it torch fails. Torch's
-docstrings, which the guide quotes, count milestones and the start factor in epochs, as for a scheduler that
-is stepped once in each; here they count steps.
+first rate. CyclicLR's "exp_range" is "triangular" until its gamma is set. CyclicLR and OneCycleLR give a
+momentum of 0.8 to 0.95 to an SGD that was made without. OneCycleLR's peak falls between two steps; one step
+past its end the linear one is negative, and two past it torch fails. Torch's docstrings, which the guide
+quotes, count milestones and the start factor in epochs, as for a scheduler that is stepped once in each; here
+they count steps.
 """
 
 import math
