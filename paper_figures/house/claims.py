@@ -29,7 +29,7 @@ def ours(origin: str = "derived here") -> Source:
 
 def claim(
     sentence: str,
-    source: Source | str,
+    source: Source,
     measure: Measure,
     printed: str,
     *,
@@ -49,8 +49,7 @@ def claim(
     relations: dict[str | None, Relation] = {None: "equals", "at most": "at_most", "at least": "at_least"}
     expect: Status = "refuted" if refuted else "undecided" if undecided else "supported"
     target = Target(float(number), relations[words], float(tolerance or 0))
-    said = source if isinstance(source, Source) else Source(source)
-    return Claim(sentence, measure, target, said, expect, refuted or undecided, size)
+    return Claim(sentence, measure, target, source, expect, refuted or undecided, size)
 
 
 def exponent(times: ArrayLike, risk: ArrayLike) -> evidence.Fit:
