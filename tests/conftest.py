@@ -33,6 +33,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def commons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
 def thousand_trials() -> tuple[Array, Array, Array]:
     times = np.unique(np.rint(np.geomspace(20, 2000, 25)))
     risks, exact = sgd(1, 1000, 64, times, np.array([1.0, 0.5, 0.25]))

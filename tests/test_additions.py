@@ -155,12 +155,9 @@ def answers(copy: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+def said(commons: Path) -> str:
     """The same, asked once for all workers."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    file = folder / "addition" / "answers.txt"
+    file = commons / "addition" / "answers.txt"
     file.parent.mkdir(exist_ok=True)
     with FileLock(f"{file}.lock"):
         if not file.exists():

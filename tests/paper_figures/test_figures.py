@@ -65,16 +65,13 @@ ICML = venues.venue("icml").settings()
 
 
 @pytest.fixture(scope="session")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+def computed(commons: Path) -> Computed:
     """The data of a figure by its name."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
     kept: dict[str, Any] = {}
 
     def find(name: str) -> Any:
         if name not in kept:
-            file = folder / f"{name}.pickle"
+            file = commons / f"{name}.pickle"
             with FileLock(f"{file}.lock"):
                 if not file.exists():
                     file.write_bytes(pickle.dumps(make.picture(name).data()))
